@@ -1,0 +1,183 @@
+"""From a query to scenes: a STAC API, a static catalog, or a file with an item collection."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pystac
+from pystac.stac_io import RetryStacIO
+from pystac_client import Client
+from pystac_client.exceptions import APIError
+from pystac_client.stac_api_io import StacApiIO
+from requests.exceptions import RequestException
+from shapely.geometry import box, shape
+from urllib3 import Retry
+
+from pipeline.access import resolve
+from pipeline.errors import Refused
+from pipeline.scene import Scene
+from pipeline.sensors import Sensor
+
+PAGE = 100
+"""Items asked of an API at a time."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What to look for."""
+
+    catalog: str
+    """Address of a STAC API, of a static catalog, or of a file with an item collection; or a path."""
+    sensor: Sensor
+    """The sensor whose collections are searched."""
+    start: datetime
+    """First moment, UTC."""
+    end: datetime
+    """Last moment, UTC."""
+    bbox: tuple[float, float, float, float] | None = None
+    """West, south, east, north in degrees; everywhere where ``None``."""
+    level: str | None = None
+    """Processing level; where ``None``, the sensor's preferred level that has scenes."""
+    max_cloud: float = 100.0
+    """Highest cloud cover of a scene in percent."""
+    scenes: tuple[str, ...] = ()
+    """Only these item ids, where any are named."""
+
+
+def find(query: Query) -> list[Scene]:
+    """The scenes that answer a query, oldest first; an empty list where there are none.
+
+    Transient failures of the service (429 and 5xx) are tried again with growing pauses; pages are followed. Raises
+    ``Refused`` where there is no catalog at the address or an item cannot be used.
+    """
+    levels = [query.level] if query.level else list(dict.fromkeys(level for _, level in query.sensor.collections))
+    for level in levels:
+        names = {name for name, its_level in query.sensor.collections if its_level == level}
+        scenes = {}
+        for item in _items(query, sorted(names)):
+            if (item.collection_id in names) and _answers(item, query):
+                scenes[item.id] = to_scene(item, query.sensor, level, query.catalog)
+        if scenes:
+            return sorted(scenes.values(), key=lambda s: (s.acquired, s.id))
+    return []
+
+
+def _answers(item: pystac.Item, query: Query) -> bool:
+    """Whether an item lies in the query; an API has looked already, a file has not."""
+    moment = item.datetime or item.common_metadata.start_datetime
+    if moment is None or not query.start <= moment.astimezone(UTC) <= query.end:
+        return False
+    if query.scenes and item.id not in query.scenes:
+        return False
+    if item.properties.get("eo:cloud_cover", 0) > query.max_cloud:
+        return False
+    if query.bbox is None:
+        return True
+    footprint = shape(item.geometry) if item.geometry else box(*(item.bbox or (-180, -90, 180, 90)))
+    return bool(footprint.intersects(box(*query.bbox)))
+
+
+def _items(query: Query, collections: list[str]) -> Iterator[pystac.Item]:
+    """All items of a catalog that might answer, from whichever kind of catalog it is."""
+    io = RetryStacIO(retry=_retries())
+    try:
+        document = json.loads(io.read_text(query.catalog))
+        kind = document.get("type")
+        if kind == "FeatureCollection":
+            for feature in document.get("features", []):
+                item = pystac.Item.from_dict(feature)
+                item.set_self_href(item.get_self_href() or query.catalog)
+                yield item
+        elif kind == "Feature":
+            yield _with_home(pystac.Item.from_dict(document), query.catalog)
+        elif any(link.get("rel") == "search" for link in document.get("links", [])):
+            yield from _search(query, collections)
+        elif kind in ("Catalog", "Collection"):
+            yield from _walk(pystac.read_file(query.catalog, stac_io=io), set(collections))
+        else:
+            raise Refused(f"there is no STAC catalog at {query.catalog}: the document there is of another kind.")
+    except (APIError, RequestException, pystac.STACError, OSError, json.JSONDecodeError, KeyError) as error:
+        raise Refused(
+            f"there is no usable STAC catalog at {query.catalog} ({_reason(error)}); check the address and try again."
+        ) from error
+
+
+def _retries() -> Retry:
+    """Five tries with pauses of 0.5, 1, 2 and 4 s, or as long as the service asks for."""
+    return Retry(total=5, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None)
+
+
+def _reason(error: Exception) -> str:
+    """One line of an error, without the trail of retries that led to it."""
+    text = str(error).strip().splitlines()
+    return text[0][:160] if text else type(error).__name__
+
+
+def _with_home(item: pystac.Item, address: str) -> pystac.Item:
+    item.set_self_href(address)
+    return item
+
+
+def _search(query: Query, collections: list[str]) -> Iterable[pystac.Item]:
+    client = Client.open(query.catalog, stac_io=StacApiIO(max_retries=_retries()))
+    found = client.search(
+        collections=collections,
+        bbox=query.bbox,
+        datetime=(query.start, query.end),
+        ids=list(query.scenes) or None,
+        limit=PAGE,
+    )
+    return found.items()
+
+
+def _walk(root: pystac.STACObject, collections: set[str]) -> Iterator[pystac.Item]:
+    """Items of a static catalog, leaving out the branches of other collections."""
+    if isinstance(root, pystac.Collection) and root.id not in collections:
+        return
+    if isinstance(root, pystac.Catalog):
+        yield from root.get_items()
+        for child in root.get_children():
+            yield from _walk(child, collections)
+
+
+def to_scene(item: pystac.Item, sensor: Sensor, level: str, root: str) -> Scene:
+    """What fusecube keeps of an item; raises ``Refused`` where it cannot be placed or an address is not allowed."""
+    base = item.get_self_href() or root
+    known = [*sensor.bands, *([sensor.classification] if sensor.classification else [])]
+    hrefs = {b.name: resolve(item.assets[b.asset].href, base, root) for b in known if b.asset in item.assets}
+    moment = item.datetime or item.common_metadata.start_datetime
+    if moment is None or item.bbox is None:
+        raise Refused(f"item {item.id} has no time or no bbox; correct the item.")
+    west, south, east, north = item.bbox if len(item.bbox) == 4 else (*item.bbox[:2], *item.bbox[3:5])
+    return Scene(
+        id=item.id,
+        sensor=sensor.name,
+        level=level,
+        acquired=moment.astimezone(UTC),
+        bbox=(west, south, east, north),
+        epsg=_epsg(item),
+        extent=_extent(item, [b.asset for b in sensor.bands]),
+        hrefs=hrefs,
+        cloud_cover=float(item.properties.get("eo:cloud_cover", 100.0)),
+        properties={k: v for k, v in item.properties.items() if k.startswith(("s2:", "earthsearch:boa", "updated"))},
+    )
+
+
+def _epsg(item: pystac.Item) -> int:
+    """EPSG code from either spelling of the projection extension."""
+    code = item.properties.get("proj:code") or item.properties.get("proj:epsg")
+    if code is None:
+        raise Refused(f"item {item.id} has neither proj:code nor proj:epsg, so its grid is not known; add the field.")
+    return int(str(code).removeprefix("EPSG:"))
+
+
+def _extent(item: pystac.Item, keys: list[str]) -> tuple[float, float, float, float] | None:
+    """Bounds in the item's projection, from the first band that states its grid."""
+    for key in keys:
+        fields = item.assets[key].extra_fields if key in item.assets else {}
+        grid, size = fields.get("proj:transform"), fields.get("proj:shape")
+        if grid and size:
+            left, top = float(grid[2]), float(grid[5])
+            return (left, top + float(grid[4]) * size[0], left + float(grid[0]) * size[1], top)
+    return None

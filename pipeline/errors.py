@@ -1,0 +1,25 @@
+"""The errors a user sees: each names the thing, the reason and the remedy in one sentence."""
+
+from collections.abc import Iterable
+
+from rapidfuzz.process import extractOne
+
+
+class Refused(ValueError):
+    """The work asked for cannot be done as asked; nothing was written. The command line ends with code 2."""
+
+
+class StoreFull(OSError):
+    """The disk or bucket below the store takes no more; what the ledger holds is kept."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A phrase that offers the known names, the nearest one first.
+
+    >>> nearest("bicubik", ["identity", "bicubic"])
+    "did you mean 'bicubic'? (known: bicubic, identity)"
+    """
+    names = sorted(known)
+    match = extractOne(word, names, score_cutoff=60)
+    listing = f"(known: {', '.join(names)})"
+    return f"did you mean '{match[0]}'? {listing}" if match else listing
