@@ -1,6 +1,7 @@
 """From a query to scenes: a STAC API, a static catalog, or a file with an item collection."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,6 +44,10 @@ class Query:
     """Highest cloud cover of a scene in percent."""
     scenes: tuple[str, ...] = ()
     """Only these item ids, where any are named."""
+    tile: str | None = None
+    """Only this tile of the Military Grid Reference System, such as ``33UUB``."""
+    limit: int | None = None
+    """No more than this many items of an API."""
 
 
 def find(query: Query) -> list[Scene]:
@@ -69,6 +74,8 @@ def _answers(item: pystac.Item, query: Query) -> bool:
     if moment is None or not query.start <= moment.astimezone(UTC) <= query.end:
         return False
     if query.scenes and item.id not in query.scenes:
+        return False
+    if query.tile and query.tile != tile_of(item):
         return False
     if item.properties.get("eo:cloud_cover", 0) > query.max_cloud:
         return False
@@ -126,7 +133,9 @@ def _search(query: Query, collections: list[str]) -> Iterable[pystac.Item]:
         bbox=query.bbox,
         datetime=(query.start, query.end),
         ids=list(query.scenes) or None,
+        query={"grid:code": {"eq": f"MGRS-{query.tile}"}} if query.tile else None,
         limit=PAGE,
+        max_items=query.limit,
     )
     return found.items()
 
@@ -139,6 +148,15 @@ def _walk(root: pystac.STACObject, collections: set[str]) -> Iterator[pystac.Ite
         yield from root.get_items()
         for child in root.get_children():
             yield from _walk(child, collections)
+
+
+def tile_of(item: pystac.Item) -> str | None:
+    """The item's tile of the Military Grid Reference System, from ``grid:code`` or from its id."""
+    code = str(item.properties.get("grid:code", ""))
+    if code.startswith("MGRS-"):
+        return code.removeprefix("MGRS-")
+    named = re.search(r"(?:^|_)T?(\d{2}[C-X][A-Z]{2})(?:_|$)", item.id)
+    return named.group(1) if named else None
 
 
 def to_scene(item: pystac.Item, sensor: Sensor, level: str, root: str) -> Scene:

@@ -5,7 +5,7 @@ of our own. Each item reaches it with every band, absent ones under an address t
 of the window: it would silently drop what the metadata places elsewhere, and metadata can be wrong.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC
 from functools import partial
 
@@ -14,7 +14,6 @@ import stackstac
 import rioxarray  # noqa: F401  (the .rio accessor)
 import xarray as xr
 from odc.geo.geobox import GeoBox
-from odc.geo.geom import box
 from rasterio.enums import Resampling
 
 from pipeline.lattice import Layout
@@ -78,23 +77,13 @@ def _plain_item(scene: Scene, bands: Sequence[str], epsg: int, bounds: tuple[flo
             "proj:bbox": list(bounds),
         },
         "bbox": list(scene.bbox),
-        "assets": {b: {"href": scene.hrefs.get(b, f"{ABSENT}{scene.id}/{b}"), "type": "image/tiff"} for b in bands},
+        "assets": {b: {"href": address(scene, b), "type": "image/tiff"} for b in bands},
     }
 
 
-def touching(scenes: Iterable[Scene], geobox: GeoBox) -> list[Scene]:
-    """The scenes that may have pixels in a GeoBox: by their footprint or by the grid their metadata states."""
-    outline = geobox.extent
-    lonlat = geobox.geographic_extent
-    return [s for s in scenes if _overlaps(s, outline, lonlat, geobox)]
-
-
-def _overlaps(scene: Scene, outline, lonlat, geobox: GeoBox) -> bool:  # type: ignore[no-untyped-def]
-    if box(*scene.bbox, "EPSG:4326").intersects(lonlat):
-        return True
-    if scene.extent is None or scene.epsg != geobox.crs.epsg:
-        return False
-    return bool(box(*scene.extent, geobox.crs).intersects(outline))
+def address(scene: Scene, band: str) -> str:
+    """Where a band of a scene is read from; one that stands for its absence where the item does not list it."""
+    return scene.hrefs.get(band, f"{ABSENT}{scene.id}/{band}")
 
 
 def assemble(scenes: Sequence[Scene], layout: Layout, bands: Sequence[str]) -> xr.DataTree:

@@ -33,7 +33,7 @@ class Journal:
     """What became of each file that a window was read from."""
 
     outcomes: dict[str, str] = field(default_factory=dict)
-    """Address to how its pixels came: ``native``, ``repeated``, ``averaged``, ``warped`` or ``elsewhere``."""
+    """Address to how its pixels came: ``native``, ``repeated``, ``averaged`` or ``warped``."""
     failures: dict[str, str] = field(default_factory=dict)
     """Address to why it could not be read."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -147,7 +147,7 @@ def onto(
         if col is not None and row is not None:
             if coarser:
                 return _repeated(source, (row, col), target.shape, coarser, fill)
-            if finer and resampling is not Resampling.nearest:
+            if finer and resampling is not Resampling.mode:
                 return _averaged(source, (row, col), target.shape, finer, fill)
     return _warped(source, target, fill, resampling)
 

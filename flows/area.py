@@ -1,0 +1,82 @@
+"""From the place a specification names to pixels: which CRS, which box of the lattice, which polygon."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from odc.geo.crs import CRS
+from odc.geo.geom import Geometry, box
+from pyproj.exceptions import CRSError
+from shapely import union_all, wkt
+from shapely.errors import ShapelyError
+from shapely.geometry import shape
+
+from flows.spec import Area
+from pipeline.errors import Refused
+from pipeline.scene import Bounds, Scene
+
+
+@dataclass(frozen=True)
+class Place:
+    """An area on the ground."""
+
+    crs: str
+    """The CRS of the result."""
+    bounds: Bounds
+    """Left, bottom, right, top in it."""
+    clip: str | None
+    """Polygon that the result is clipped to, WKT in that CRS."""
+
+
+def outline(area: Area) -> Geometry | None:
+    """The area in degrees, ``None`` where it is named by tile or scene."""
+    if area.bbox:
+        return box(*area.bbox, "EPSG:4326")
+    return Geometry(_polygon(area.geojson), "EPSG:4326") if area.geojson else None
+
+
+def place(area: Area, scenes: Sequence[Scene], crs: str) -> Place:
+    """Where the result lies; raises ``Refused`` where the grid cannot be told from the scenes.
+
+    A bounding box or polygon in degrees is bounded in the CRS, its bent sides followed closely; a tile or scene is taken
+    at the extent that its own metadata states.
+    """
+    code = Counter(scene.epsg for scene in scenes).most_common()
+    best = max(code, key=lambda pair: (pair[1], -pair[0]))[0]
+    target = _crs(f"EPSG:{best}" if crs == "auto" else crs)
+    shape_lonlat = outline(area)
+    if shape_lonlat is not None:
+        side = max(shape_lonlat.boundingbox.span_x, shape_lonlat.boundingbox.span_y)
+        projected = shape_lonlat.to_crs(target, resolution=side / 200)
+        bounds: Bounds = tuple(projected.boundingbox.bbox)
+        return Place(target, bounds, wkt.dumps(projected.geom, rounding_precision=3) if area.geojson else None)
+    extents = [scene.extent for scene in scenes if scene.extent and f"EPSG:{scene.epsg}" == target]
+    if not extents:
+        raise Refused(f"no scene states its extent in {target} (proj:transform, proj:shape); give the area as bbox.")
+    left, bottom, right, top = zip(*extents, strict=True)
+    return Place(target, (min(left), min(bottom), max(right), max(top)), None)
+
+
+def _crs(text: str) -> str:
+    try:
+        crs = CRS(text)
+    except CRSError:
+        raise Refused(f"grid.crs: {text!r} is not a CRS; write EPSG:code or auto.") from None
+    if not crs.projected or crs.units[0] not in ("metre", "meter", "m") or crs.epsg is None:
+        raise Refused(f"grid.crs: {text} is not a projected CRS in metres with an EPSG code; use the UTM zone, or auto.")
+    return f"EPSG:{crs.epsg}"
+
+
+def _polygon(path: Path):  # type: ignore[no-untyped-def]
+    """The union of all polygons of a GeoJSON file, in degrees."""
+    try:
+        raw = json.loads(path.read_text())
+        parts = raw.get("features", [raw])
+        found = union_all([shape(part.get("geometry", part)) for part in parts])
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, ShapelyError) as error:
+        raise Refused(f"area.geojson: {path.name} cannot be read as GeoJSON ({type(error).__name__}).") from None
+    if found.is_empty or found.area == 0:
+        raise Refused(f"area.geojson: {path.name} holds no polygon.")
+    return found

@@ -1,0 +1,113 @@
+"""From a specification to a job: search, refuse what cannot be, declare the rest."""
+
+from dataclasses import dataclass, replace
+from types import ModuleType
+
+from flows import sharpen
+from flows.area import outline
+from flows.spec import Spec, period
+from pipeline.catalog import Query, find
+from pipeline.errors import Refused, nearest
+from pipeline.job import Job, fingerprint
+from pipeline.models.registry import OFFERED
+from pipeline.scene import Scene, touching
+
+FLOWS: dict[str, ModuleType] = {"sharpen": sharpen}
+"""Flows by name; each has a ``SENSOR``, an ``EXAMPLE`` and a function ``job(spec, scenes)``."""
+
+
+MARGIN = 0.03
+"""Degrees searched around an area, more than any halo (3 km)."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A specification that holds together."""
+
+    spec: Spec
+    """What was asked for."""
+    scenes: tuple[Scene, ...]
+    """What was found for it, oldest first."""
+    job: Job
+    """What is to be done."""
+
+    @property
+    def run(self) -> str:
+        """Id of the run, from what is done and from which items: the same work has the same name."""
+        return fingerprint([self.job.identity, [[s.id, s.revision] for s in self.scenes]])
+
+
+def flow(name: str) -> ModuleType:
+    """The flow called ``name``; raises ``Refused`` with the nearest valid name."""
+    if name not in FLOWS:
+        raise Refused(f"there is no flow '{name}': {nearest(name, FLOWS)}.")
+    return FLOWS[name]
+
+
+def search(spec: Spec) -> list[Scene]:
+    """The scenes of a specification, oldest first; raises ``Refused``, saying why, where there are none."""
+    scenes = find(_query(spec, margin=MARGIN))
+    if not scenes:
+        raise Refused(_why_none(_query(spec, margin=0), spec))
+    return scenes
+
+
+def _query(spec: Spec, margin: float) -> Query:
+    start, end = period(spec.time)
+    shape = outline(spec.area)
+    return Query(
+        catalog=spec.catalog,
+        sensor=flow(spec.flow).SENSOR,
+        start=start,
+        end=end,
+        bbox=shape.boundingbox.buffered(margin).bbox if shape is not None else None,
+        level=spec.level,
+        max_cloud=spec.max_cloud,
+        scenes=(spec.area.scene,) if spec.area.scene else spec.scenes,
+        tile=spec.area.tile,
+    )
+
+
+def _why_none(query: Query, spec: Spec) -> str:
+    """Which part of a query nothing answers: widen one condition after the other and see."""
+    always = {"start": period("0001")[0], "end": period("9998")[1]}
+    other_times = find(replace(query, limit=50, **always))
+    if other_times:
+        days = sorted({scene.solar_day for scene in other_times})
+        return (
+            f"no scene of {query.sensor.name} in {spec.time}; the area has scenes from {days[0]} to {days[-1]}: change time:."
+        )
+    cloudier = find(replace(query, limit=1, max_cloud=100.0))
+    if cloudier:
+        return f"no scene with {query.max_cloud:g} % clouds or less; raise max_cloud:."
+    elsewhere = find(replace(query, limit=50, bbox=None, tile=None, scenes=(), level=None, max_cloud=100.0, **always))
+    if not elsewhere:
+        return f"the catalog at {spec.catalog} has no scene of {query.sensor.name}; name another with catalog:."
+    if spec.area.scene or query.scenes:
+        return f"no item '{', '.join(query.scenes)}': {nearest(query.scenes[0], [scene.id for scene in elsewhere])}."
+    sides = list(zip(*(scene.bbox for scene in elsewhere), strict=True))
+    reach = [min(sides[0]), min(sides[1]), max(sides[2]), max(sides[3])]
+    level = f" at level {query.level}" if query.level else ""
+    return (
+        f"the area lies outside every scene of {query.sensor.name}{level}; those of the catalog lie within "
+        f"{', '.join(f'{side:.2f}' for side in reach)} degrees: change area:."
+    )
+
+
+def prepare(spec: Spec) -> Prepared:
+    """Everything a run needs, from metadata alone; raises ``Refused`` where it cannot be.
+
+    The days are those on which a scene touches the area; on these, scenes that only reach into the halo count as well, so
+    that the result does not depend on where the area ends.
+    """
+    chosen = flow(spec.flow)
+    if spec.model not in OFFERED:
+        raise Refused(f"there is no model '{spec.model}': {nearest(spec.model, OFFERED)}.")
+    scenes = search(spec)
+    job = chosen.job(spec, scenes)
+    lattice, area = job.layout.lattice, job.layout.area
+    days = {scene.solar_day for scene in touching(scenes, lattice.geobox(area))}
+    if not days:
+        raise Refused(_why_none(_query(spec, margin=0), spec))
+    near = touching(scenes, lattice.geobox(area.pad(job.halo)))
+    return Prepared(spec, tuple(scene for scene in near if scene.solar_day in days), job)

@@ -1,0 +1,74 @@
+"""sharpen: every band of Sentinel-2 on one fine grid.
+
+Clouds are sharpened like the ground below them; they are flagged, and written as nodata only where ``mask`` says so.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from flows.area import place
+from flows.spec import Spec
+from pipeline.encoding import encoding
+from pipeline.job import Job
+from pipeline.lattice import Lattice, Layout
+from pipeline.models.registry import declare
+from pipeline.scene import Scene
+from pipeline.sensors import SENTINEL2
+
+SENSOR = SENTINEL2
+
+EXAMPLE = """\
+# Every band of Sentinel-2 on one 10 m grid.  Check it: fusecube plan {name}   Run it: fusecube run {name}
+
+flow: sharpen
+
+# Where the scenes are: a STAC API, a static catalog, or a file with an item collection.
+catalog: https://earth-search.aws.element84.com/v1
+
+# Where on the ground. One of:
+area:
+  bbox: [13.53, 52.28, 13.62, 52.34]   # west, south, east, north in degrees
+  # tile: 33UUB                        # a whole Sentinel-2 tile
+  # scene: S2B_33UUB_20240611_0_L2A    # the whole of one item
+  # geojson: area.geojson              # a polygon, to which the result is clipped
+
+# When: a date, or two with a slash between. Every solar day with a scene becomes a time of the result.
+time: 2024-06-01/2024-06-15
+
+# How: bicubic (cubic convolution), or identity (coarse pixels repeated).
+model: bicubic
+
+# level: L2A            # L1C or L2A; by default the highest there is
+# bands: [B02, B03, B04, B08, B11]
+# max_cloud: 30         # percent of a scene
+# mask: [cloud, shadow] # flags whose pixels become nodata
+
+grid: {{crs: auto, resolution: 10}}
+chunk: 1200             # pixels; larger reads less, smaller needs less memory
+cluster: local          # or {{kind: local, workers: 2}}
+out: runs/berlin.zarr
+"""
+
+
+def job(spec: Spec, scenes: Sequence[Scene]) -> Job:
+    """The job of a specification over the scenes that were found; raises ``Refused`` where they do not fit together."""
+    bands = spec.bands or tuple(band.name for band in SENSOR.bands)
+    for name in bands:
+        SENSOR.band(name)
+    model = declare(spec.model, SENSOR, bands, spec.grid.resolution)
+    where = place(spec.area, scenes, spec.grid.crs)
+    anchor = (Fraction(spec.grid.anchor[0]), Fraction(spec.grid.anchor[1]))
+    step = Lattice.common_step(model.step_resolutions)
+    lattice = Lattice(where.crs, Fraction(spec.grid.resolution), step, anchor)
+    model.check(lattice, scenes)
+    core = lattice.chunk_steps(spec.chunk, model.align)
+    area = lattice.box(where.bounds).outward(max(1, model.align // lattice.pixels()))
+    return Job(
+        flow=spec.flow,
+        model=model,
+        layout=Layout.over(lattice, area, core),
+        level=scenes[0].level,
+        encoding=encoding(spec.encoding),
+        mask=tuple(sorted(set(spec.mask))),
+        clip=where.clip,
+    )

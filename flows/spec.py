@@ -1,0 +1,213 @@
+"""Run specifications: YAML, validated, with errors that name the key and the remedy."""
+
+import calendar
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline.access import REMOTE
+from pipeline.encoding import ENCODINGS
+from pipeline.errors import Refused, nearest
+from pipeline.radiometry import Flag
+
+Longitude = Annotated[float, Field(ge=-180, le=180)]
+Latitude = Annotated[float, Field(ge=-90, le=90)]
+
+MASKABLE = tuple((flag.name or "").lower() for flag in Flag if flag not in (Flag.NODATA, Flag.MASKED, Flag.OUTSIDE))
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Area(_Strict):
+    """A place: exactly one of the four."""
+
+    bbox: tuple[Longitude, Latitude, Longitude, Latitude] | None = Field(
+        None, description="West, south, east, north in degrees."
+    )
+    geojson: Path | None = Field(None, description="File with a polygon in degrees; the result is clipped to it.")
+    tile: str | None = Field(None, description="A whole Sentinel-2 tile, such as 33UUB.", pattern=r"^\d{2}[C-X][A-Z]{2}$")
+    scene: str | None = Field(None, description="The whole of one item, by its id.")
+
+    @model_validator(mode="after")
+    def _one(self) -> "Area":
+        given = [name for name in ("bbox", "geojson", "tile", "scene") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of bbox, geojson, tile, scene (given: {', '.join(given) or 'none'})")
+        if self.bbox and not (self.bbox[0] < self.bbox[2] and self.bbox[1] < self.bbox[3]):
+            raise ValueError("bbox is west, south, east, north, with west < east and south < north")
+        return self
+
+
+class Grid(_Strict):
+    """The pixel grid of the result."""
+
+    crs: str = Field("auto", description="EPSG:code of a CRS in metres; auto takes the one that most scenes have.")
+    resolution: int = Field(10, gt=0, description="Ground sampling distance in metres.")
+    anchor: tuple[int, int] = Field(
+        (0, 0), description="Easting and northing of a pixel corner, for files whose pixels are shifted against the CRS."
+    )
+
+
+class Cluster(_Strict):
+    """Where the work runs."""
+
+    kind: Literal["local"] = Field("local", description="local: processes on this machine.")
+    workers: int | None = Field(None, gt=0, description="Processes; by default one a core.")
+
+
+class Spec(_Strict):
+    """A run specification."""
+
+    flow: str = Field(description="What to make: sharpen.")
+    catalog: str = Field(description="A STAC API or static catalog (https://…), or a path to catalog.json or an item collection.")
+    area: Area
+    time: str = Field(description="A date or two with a slash between: 2017-05, 2017-05-01/2017-06-01; both ends count.")
+    model: str = Field("bicubic", description="How to fuse.")
+    level: Literal["L1C", "L2A"] | None = Field(None, description="Processing level; by default the highest there is.")
+    bands: tuple[str, ...] | None = Field(None, description="Bands of the result; by default all of the sensor.", min_length=1)
+    scenes: tuple[str, ...] = Field((), description="Only these item ids.")
+    max_cloud: float = Field(100, ge=0, le=100, description="Highest cloud cover of a scene in percent.")
+    grid: Grid = Grid()
+    chunk: int = Field(1200, gt=0, description="Edge of a chunk in pixels of the result, whole steps of the lattice.")
+    mask: tuple[str, ...] = Field((), description="Flags whose pixels are written as nodata, such as cloud, shadow.")
+    encoding: str = Field("uint16", description="uint16 (1e-4 reflectance) or float32.")
+    cluster: Cluster = Cluster()
+    out: Path = Field(description="Where the Zarr store goes.")
+
+    @field_validator("time")
+    @classmethod
+    def _readable_time(cls, value: str) -> str:
+        period(value)
+        return value
+
+    @field_validator("mask")
+    @classmethod
+    def _known_flags(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in MASKABLE:
+                raise ValueError(f"there is no flag '{name}': {nearest(name, MASKABLE)}")
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        if value not in ENCODINGS:
+            raise ValueError(f"there is no encoding '{value}': {nearest(value, ENCODINGS)}")
+        return value
+
+    @field_validator("out")
+    @classmethod
+    def _local_store(cls, value: Path) -> Path:
+        if "://" in str(value) or ":/" in str(value):
+            raise ValueError("a store goes into a folder of this machine")
+        return value
+
+    @field_validator("cluster", mode="before")
+    @classmethod
+    def _cluster_by_name(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+    def published(self) -> dict[str, Any]:
+        """The specification as a store keeps it: no path of this machine, no credentials, nothing about where it ran."""
+        plain = self.model_dump(mode="json", exclude={"out", "cluster"}, exclude_none=True)
+        parts = urlsplit(self.catalog)
+        if parts.scheme in REMOTE:
+            plain["catalog"] = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        else:
+            plain["catalog"] = Path(self.catalog).name
+        if self.area.geojson:
+            plain["area"] = {"geojson": self.area.geojson.name}
+        return plain
+
+
+def period(text: str) -> tuple[datetime, datetime]:
+    """First and last moment (UTC) of a date such as ``2017``, ``2017-05`` or ``2017-05-27``, or of two with a slash.
+
+    >>> period("2017-05")[1].isoformat()
+    '2017-05-31T23:59:59.999999+00:00'
+    """
+    first, _, last = text.partition("/")
+    start, end = _span(first)[0], _span(last or first)[1]
+    if end < start:
+        raise ValueError(f"time {text!r} ends before it begins")
+    return start, end
+
+
+def _span(text: str) -> tuple[datetime, datetime]:
+    """First and last moment of one date, or the moment itself where a time of day is given."""
+    text = text.strip()
+    try:
+        parts = [int(part) for part in text.split("-")]
+    except ValueError:
+        parts = []
+    try:
+        if 1 <= len(parts) <= 3:
+            start = datetime(parts[0], *(parts[1:] or [1]), *([1] if len(parts) < 3 else []), tzinfo=UTC)  # type: ignore[misc]
+            days = {1: 366 if calendar.isleap(parts[0]) else 365, 2: calendar.monthrange(start.year, start.month)[1], 3: 1}
+            return start, start + timedelta(days=days[len(parts)], microseconds=-1)
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC),) * 2
+    except ValueError:
+        raise ValueError(f"time {text!r} is no date; write 2017-05-27, 2017-05 or 2017-05-01/2017-06-01") from None
+
+
+def load(path: Path, changes: tuple[str, ...] = ()) -> Spec:
+    """Read and validate a specification; raises ``Refused`` with one sentence a fault.
+
+    Parameters
+    ----------
+    path
+        YAML file.
+    changes
+        ``key=value`` pairs that replace entries, with dots for nested keys (``cluster.workers=1``).
+    """
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except OSError:
+        raise Refused(f"there is no specification at {path}; 'fusecube init sharpen' writes one to start from.") from None
+    except yaml.YAMLError as error:
+        raise Refused(f"{path} is not YAML: {' '.join(str(error).split())[:200]}.") from None
+    if not isinstance(raw, dict):
+        raise Refused(f"{path} holds no keys; 'fusecube init sharpen' writes a specification to start from.")
+    for change in changes:
+        _set(raw, change)
+    return validate(raw)
+
+
+def validate(raw: dict[str, Any]) -> Spec:
+    """The specification of plain values; raises ``Refused`` with one sentence a fault."""
+    try:
+        return Spec.model_validate(raw)
+    except ValidationError as error:
+        raise Refused("; ".join(_fault(dict(fault)) for fault in error.errors()[:5]) + ".") from None
+
+
+def _set(raw: dict[str, Any], change: str) -> None:
+    name, equals, value = change.partition("=")
+    if not equals:
+        raise Refused(f"--set {change}: write key=value, such as --set chunk=600.")
+    *parents, last = name.split(".")
+    here = raw
+    for parent in parents:
+        below = here.get(parent)
+        here[parent] = below if isinstance(below, dict) else ({"kind": below} if isinstance(below, str) else {})
+        here = here[parent]
+    here[last] = yaml.safe_load(value)
+
+
+def _fault(fault: dict[str, Any]) -> str:
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        model = {"area": Area, "grid": Grid, "cluster": Cluster}.get(str(fault["loc"][0]), Spec)
+        known = (model if len(fault["loc"]) > 1 else Spec).model_fields
+        return f"unknown key '{place}': {nearest(str(fault['loc'][-1]), known)}"
+    if fault["type"] == "missing":
+        return f"key '{place}' is missing: {Spec.model_fields[place].description or 'see fusecube init'}"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message

@@ -1,0 +1,53 @@
+"""How quantities are kept as numbers in a store."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import Refused, nearest
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The type and the scaling of stored values; ``value = number * scale + offset``."""
+
+    dtype: str
+    """NumPy name of the stored type."""
+    scale: float
+    """Value per stored unit."""
+    offset: float
+    """Value of the stored number 0."""
+    fill: float
+    """Stored number of a pixel without a value."""
+
+    def encode(self, values: NDArray[np.floating]) -> tuple[NDArray, NDArray[np.bool_]]:
+        """Stored numbers of values of any shape (NaN becomes the fill), and where a value was beyond what they hold."""
+        if self.dtype == "float32":
+            return values.astype(np.float32), np.zeros(values.shape, bool)
+        valid = np.isfinite(values)
+        units = np.rint((np.where(valid, values, 0).astype(np.float64) - self.offset) / self.scale)
+        low, high = 1, np.iinfo(self.dtype).max
+        beyond = valid & ((units < low) | (units > high))
+        return np.where(valid, np.clip(units, low, high), self.fill).astype(self.dtype), beyond
+
+    def decode(self, numbers: NDArray) -> NDArray[np.float64]:
+        """Values of stored numbers, NaN where they are the fill."""
+        if self.dtype == "float32":
+            return numbers.astype(np.float64)
+        return np.where(numbers == self.fill, np.nan, numbers * self.scale + self.offset)
+
+
+# Offset so that the negative reflectances survive that Sentinel-2's own offset produces over dark water; the scale is
+# the digital number of Sentinel-2, whose 10 m bands are therefore kept to the digit. Holds -0.0999 to 6.4535.
+ENCODINGS = {
+    "uint16": Encoding("uint16", 1e-4, -0.1, 0),
+    "float32": Encoding("float32", 1.0, 0.0, float("nan")),
+}
+
+
+def encoding(name: str) -> Encoding:
+    """The encoding called ``name``; raises ``Refused`` with the nearest valid name."""
+    if name not in ENCODINGS:
+        raise Refused(f"there is no encoding '{name}': {nearest(name, ENCODINGS)}.")
+    return ENCODINGS[name]

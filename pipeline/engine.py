@@ -1,0 +1,157 @@
+"""Two drivers of one ``fuse_chunk``: streamed over a Dask cluster into a store, or lazily as a Dataset.
+
+Every task reads its own window, so chunks are independent: resuming, retrying and writing each exactly once follow.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import dask
+import dask.array as da
+import numpy as np
+import xarray as xr
+from distributed import Client, Future, as_completed
+
+from pipeline.errors import StoreFull
+from pipeline.fuse import fuse_chunk
+from pipeline.job import Job, Task, tasks
+from pipeline.models.declaration import FusionModel
+from pipeline.record import Record
+from pipeline.scene import Scene
+from pipeline.store import Store
+
+if TYPE_CHECKING:
+    from torch import nn
+
+IN_FLIGHT = 3
+"""Tasks handed to the cluster ahead of time, per thread of a worker: the graph stays small for any region."""
+
+
+class Networks:
+    """Networks of this process, each built once however many threads ask at once."""
+
+    def __init__(self) -> None:
+        self._built: dict[FusionModel, nn.Module] = {}
+        self._lock = Lock()
+
+    def get(self, model: FusionModel) -> "nn.Module":
+        """The network of a declaration."""
+        with self._lock:
+            if model not in self._built:
+                from pipeline.models.registry import build
+
+                self._built[model] = build(model)
+            return self._built[model]
+
+
+networks = Networks()  # per worker process: a network is far too large to travel with every task
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A chunk that could not be finished."""
+
+    task: str
+    """Its name."""
+    reason: str
+    """Why, in one line."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    written: tuple[Record, ...]
+    """Records of the chunks that were finished, in the order in which they were."""
+    troubles: tuple[Trouble, ...]
+    """Chunks that were not."""
+    full: bool
+    """Whether the run stopped because no space was left."""
+
+
+def fuse_into(path: Path, job: Job, task: Task) -> Record:
+    """Fuse a chunk and write it: the old record goes first, then the data comes, then the new record."""
+    fused = fuse_chunk(job, task, networks.get(job.model))
+    store = Store(path)
+    store.ledger.drop(task.day, task.chunk.core)
+    store.write(task.chunk, task.day, fused.numbers, fused.flags)
+    store.ledger.put(fused.record)
+    return fused.record
+
+
+def run(
+    client: Client, path: Path, job: Job, todo: Iterable[Task], watch: Callable[[Record | Trouble], None] | None = None
+) -> Outcome:
+    """Stream tasks over a cluster into the store at ``path``; ends when all are finished or no space is left."""
+    pending = iter(todo)
+    names: dict[str, str] = {}
+    written: list[Record] = []
+    troubles: list[Trouble] = []
+    full = False
+
+    def submit(task: Task) -> Future:
+        future = client.submit(fuse_into, path, job, task, pure=False)
+        names[future.key] = task.name
+        return future
+
+    slots = IN_FLIGHT * max(1, sum(client.nthreads().values()))
+    stream = as_completed([submit(task) for task in islice(pending, slots)])
+    for future in stream:
+        name = names.pop(future.key)
+        try:
+            result: Record | Trouble = future.result()
+        except Exception as error:  # noqa: BLE001  whatever it was, it is reported and the other chunks go on
+            result = Trouble(name, " ".join(str(error).split())[:300] or type(error).__name__)
+            full = full or isinstance(error, StoreFull)
+        if isinstance(result, Record):
+            written.append(result)
+        else:
+            troubles.append(result)
+        if watch:
+            watch(result)
+        if not full:
+            for task in islice(pending, 1):
+                stream.add(submit(task))
+    return Outcome(tuple(written), tuple(troubles), full)
+
+
+def lazy(job: Job, scenes: Sequence[Scene]) -> xr.Dataset:
+    """The fused result as a lazy Dataset, (time, band, y, x): selecting computes just the chunks it touches."""
+    todo = list(tasks(job, scenes))
+    days = sorted({task.day for task in todo})
+    geobox, dtype = job.layout.geobox, np.dtype(job.encoding.dtype)
+    bands = job.model.output.bands
+    planes = [_lazy_day(job, [t for t in todo if t.day == day], len(bands), dtype) for day in days]
+    coords = {
+        "time": np.array(days, "datetime64[ns]"),
+        "band": list(bands),
+        "y": geobox.coords["y"].values,
+        "x": geobox.coords["x"].values,
+    }
+    numbers = xr.DataArray(da.stack([p[0] for p in planes]), dims=("time", "band", "y", "x"))
+    flags = xr.DataArray(da.stack([p[1] for p in planes]), dims=("time", "y", "x"))
+    decoded = xr.apply_ufunc(job.encoding.decode, numbers, dask="parallelized", output_dtypes=["f8"])
+    found = xr.Dataset({"reflectance": decoded, "flags": flags}, coords=coords)
+    return found.rio.write_crs(job.layout.lattice.crs)
+
+
+def _lazy_day(job: Job, day: list[Task], bands: int, dtype: np.dtype) -> tuple[da.Array, da.Array]:
+    rows: dict[int, list[tuple[da.Array, da.Array]]] = {}
+    for task in day:
+        shape = job.layout.lattice.geobox(task.chunk.core).shape
+        fused = dask.delayed(_arrays)(job, task)
+        numbers = da.from_delayed(fused[0], (bands, *shape), dtype)
+        flags = da.from_delayed(fused[1], shape, np.uint16)
+        rows.setdefault(task.chunk.row, []).append((numbers, flags))
+    grid = [rows[row] for row in sorted(rows)]
+    return da.block([[cell[0] for cell in row] for row in grid]), da.block([[cell[1] for cell in row] for row in grid])
+
+
+def _arrays(job: Job, task: Task) -> tuple[np.ndarray, np.ndarray]:
+    fused = fuse_chunk(job, task, networks.get(job.model))
+    return fused.numbers, fused.flags
+

@@ -1,0 +1,158 @@
+"""Quality as sums that can be merged: averages of averages are wrong, sums of sums are not.
+
+All sums are whole numbers (reflectance in units of ``UNIT``, angles in microdegrees), so that merging chunks gives the
+same result in any order and for any cut, to the last digit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import log10, nan, sqrt
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNIT = 1e-5
+"""Reflectance of one unit: a tenth of a digital number."""
+
+
+def _total(values: NDArray[np.int64]) -> int:
+    """Exact sum of (rows, cols) integers, beyond the range of 64 bits."""
+    return sum(values.sum(axis=-1).tolist()) if values.size else 0
+
+
+@dataclass(frozen=True)
+class BandSums:
+    """One band on its own, over the pixels where it is valid."""
+
+    n: int = 0
+    """Pixels."""
+    x: int = 0
+    """Sum of values."""
+    xx: int = 0
+    """Sum of squares."""
+
+    @classmethod
+    def of(cls, values: NDArray[np.floating]) -> Self:
+        """Sums over (rows, cols) reflectance; NaN is left out."""
+        valid = np.isfinite(values)
+        units = np.where(valid, np.rint(np.where(valid, values, 0) / UNIT), 0).astype(np.int64)
+        return cls(int(valid.sum()), _total(units), _total(units * units))
+
+    def __add__(self, other: Self) -> "BandSums":
+        return BandSums(self.n + other.n, self.x + other.x, self.xx + other.xx)
+
+    @property
+    def mean(self) -> float:
+        """Mean reflectance."""
+        return UNIT * self.x / self.n if self.n else nan
+
+    @property
+    def std(self) -> float:
+        """Standard deviation (of the population), reflectance."""
+        return UNIT * sqrt(self.xx * self.n - self.x**2) / self.n if self.n else nan
+
+
+@dataclass(frozen=True)
+class PairSums:
+    """An estimate x beside a reference y, over the pixels where both are valid."""
+
+    n: int = 0
+    """Pixels."""
+    x: int = 0
+    """Sum of the estimate."""
+    y: int = 0
+    """Sum of the reference."""
+    xx: int = 0
+    """Sum of squares of the estimate."""
+    yy: int = 0
+    """Sum of squares of the reference."""
+    xy: int = 0
+    """Sum of products."""
+    top: int = 0
+    """Largest value of the reference."""
+
+    @classmethod
+    def of(cls, estimate: NDArray[np.floating], reference: NDArray[np.floating]) -> Self:
+        """Sums over (rows, cols) reflectance; a pixel that is NaN in either is left out."""
+        valid = np.isfinite(estimate) & np.isfinite(reference)
+        x = np.rint(np.where(valid, estimate, 0) / UNIT).astype(np.int64)
+        y = np.rint(np.where(valid, reference, 0) / UNIT).astype(np.int64)
+        top = int(y.max()) if y.size else 0
+        return cls(int(valid.sum()), _total(x), _total(y), _total(x * x), _total(y * y), _total(x * y), top)
+
+    def __add__(self, other: Self) -> "PairSums":
+        sums = (a + b for a, b in zip(self.as_tuple()[:-1], other.as_tuple()[:-1], strict=True))
+        return PairSums(*sums, top=max(self.top, other.top))
+
+    def as_tuple(self) -> tuple[int, ...]:
+        """All fields in their order."""
+        return tuple(asdict(self).values())
+
+    @property
+    def mse(self) -> float:
+        """Mean square error, reflectance squared."""
+        return UNIT**2 * (self.xx - 2 * self.xy + self.yy) / self.n if self.n else nan
+
+    @property
+    def rmse(self) -> float:
+        """Root mean square error, reflectance."""
+        return sqrt(self.mse) if self.n else nan
+
+    @property
+    def bias(self) -> float:
+        """Mean of estimate minus reference, reflectance."""
+        return UNIT * (self.x - self.y) / self.n if self.n else nan
+
+    @property
+    def correlation(self) -> float:
+        """Pearson's correlation coefficient (CC)."""
+        spread = (self.n * self.xx - self.x**2) * (self.n * self.yy - self.y**2)
+        return (self.n * self.xy - self.x * self.y) / sqrt(spread) if spread > 0 else nan
+
+    def psnr(self, peak: float | None = 1.0) -> float:
+        """Peak signal to noise ratio in dB, ``10 log10(peak² / MSE)``; ``peak=None`` takes the reference's largest."""
+        level = self.top * UNIT if peak is None else peak
+        return 10 * log10(level**2 / self.mse) if self.n and self.mse > 0 and level > 0 else nan
+
+
+@dataclass(frozen=True)
+class AngleSums:
+    """Spectral angles between estimate and reference."""
+
+    n: int = 0
+    """Pixels."""
+    total: int = 0
+    """Sum of angles in microdegrees."""
+
+    @classmethod
+    def of(cls, estimate: NDArray[np.floating], reference: NDArray[np.floating]) -> Self:
+        """Sums over (bands, rows, cols); pixels that are NaN or zero in every band of either are left out."""
+        dot = (estimate * reference).sum(axis=0)
+        norms = np.sqrt((estimate**2).sum(axis=0) * (reference**2).sum(axis=0))
+        valid = np.isfinite(dot) & (norms > 0)
+        cosine = np.clip(dot / np.where(valid, norms, 1), -1, 1)
+        angles = np.where(valid, np.rint(np.degrees(np.arccos(np.where(valid, cosine, 1))) * 1e6), 0)
+        return cls(int(valid.sum()), _total(angles.astype(np.int64)))
+
+    def __add__(self, other: Self) -> "AngleSums":
+        return AngleSums(self.n + other.n, self.total + other.total)
+
+    @property
+    def degrees(self) -> float:
+        """Spectral angle mapper (SAM): the mean angle in degrees."""
+        return 1e-6 * self.total / self.n if self.n else nan
+
+
+def ergas(bands: Sequence[PairSums], ratio: int) -> float:
+    """Relative dimensionless global error, ``100 / ratio * sqrt(mean(MSE_b / mean_b²))`` (Wald 2002).
+
+    ``ratio`` is coarse over fine ground sampling distance; ``mean_b`` is the reference's.
+    """
+    terms = [pair.mse / (UNIT * pair.y / pair.n) ** 2 for pair in bands if pair.n and pair.y]
+    return 100 / ratio * sqrt(sum(terms) / len(terms)) if terms else nan
+
+
+def as_json(sums: BandSums | PairSums | AngleSums) -> dict[str, Any]:
+    """The fields of sums as plain numbers."""
+    return asdict(sums)

@@ -1,0 +1,119 @@
+"""What a model says of itself, as data, and the handshake that holds it against the cube before anything runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import lcm
+from typing import Any
+
+from pipeline.errors import Refused
+from pipeline.lattice import Lattice
+from pipeline.scene import Scene
+from pipeline.sensors import sensor
+
+
+@dataclass(frozen=True)
+class Input:
+    """One tensor that a model is given, (bands, rows, cols) of reflectance."""
+
+    sensor: str
+    """Name of the sensor."""
+    bands: tuple[str, ...]
+    """Its bands, in the tensor's order."""
+    resolution: int
+    """Ground sampling distance of the tensor in metres."""
+    influence: int = 0
+    """How far, in pixels of the output, a filled pixel of this input changes what the model gives."""
+    dates: str = "target"
+    """Which dates; ``target`` is the one that is being fused."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """The tensor that a model gives, (bands, rows, cols)."""
+
+    bands: tuple[str, ...]
+    """Names, in the tensor's order."""
+    resolution: int
+    """Ground sampling distance in metres."""
+    quantity: str = "reflectance"
+    """Physical quantity."""
+
+
+@dataclass(frozen=True)
+class FusionModel:
+    """A model's declaration."""
+
+    name: str
+    """Name in specifications."""
+    version: int
+    """Raised whenever the same input would give other pixels."""
+    inputs: tuple[Input, ...]
+    """What it is given, in this order."""
+    output: Output
+    """What it gives."""
+    module: str
+    """Where the ``torch.nn.Module`` is, ``package.module:Class``; it is built with this declaration."""
+    halo: int = 0
+    """Pixels of the output around a pixel that its value depends on, on each side: the receptive field."""
+    align: int = 1
+    """Windows start on multiples of this many pixels of the output, counted from the lattice's anchor."""
+    tile: int = 300
+    """Edge in output pixels of what is computed at once; for a model with global context, its context tile."""
+    global_context: bool = False
+    """Whether it pools over its whole input, so that its output depends on the context tile."""
+    prepares: tuple[str, ...] = ()
+    """What it wants computed once per scene before chunks run."""
+    options: tuple[tuple[str, Any], ...] = ()
+    """Arguments that change what it computes, such as width or seed."""
+    weights: str = ""
+    """Hash of the trained weights; empty for a model that has none."""
+    sources: tuple[str, ...] = field(default=())
+    """Papers it implements."""
+
+    def option(self, name: str) -> Any:
+        """The value of an option."""
+        return dict(self.options)[name]
+
+    @property
+    def step_resolutions(self) -> tuple[int, ...]:
+        """Every resolution that windows must fit."""
+        return (*(i.resolution for i in self.inputs), self.output.resolution)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the pixels it gives, as plain values."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "weights": self.weights,
+            "options": dict(self.options),
+            "tile": self.tile if self.global_context else None,
+        }
+
+    def check(self, lattice: Lattice, scenes: Sequence[Scene]) -> None:
+        """The handshake: raises ``Refused`` where the lattice or the scenes cannot give what the model declares."""
+        for wanted in self.inputs:
+            self._check_input(wanted, lattice, scenes)
+        if self.output.resolution != lattice.resolution:
+            raise Refused(
+                f"model '{self.name}' gives {self.output.resolution} m, the grid asks for {float(lattice.resolution):g} m; "
+                f"set grid.resolution to {self.output.resolution}."
+            )
+        unit = lcm(lattice.pixels(), self.align)
+        if self.tile % unit:
+            raise Refused(f"model '{self.name}' declares tiles of {self.tile} px, which is off the lattice ({unit} px).")
+
+    def _check_input(self, wanted: Input, lattice: Lattice, scenes: Sequence[Scene]) -> None:
+        table = sensor(wanted.sensor)
+        for name in wanted.bands:
+            table.band(name)
+            if not any(name in scene.hrefs for scene in scenes if scene.sensor == table.name):
+                have = sorted({band for scene in scenes for band in scene.hrefs})
+                raise Refused(
+                    f"model '{self.name}' needs band {name}, which none of the {len(scenes)} scenes has "
+                    f"(they have {', '.join(have) or 'none'}); choose with bands: [...]."
+                )
+        if (lattice.step / wanted.resolution).denominator != 1:
+            raise Refused(
+                f"model '{self.name}' takes {wanted.resolution} m, which does not fit steps of {float(lattice.step):g} m."
+            )

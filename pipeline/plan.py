@@ -1,0 +1,108 @@
+"""What a run would do and cost, from metadata alone: no pixel is read."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from pipeline.job import Job, Task, key, tasks
+from pipeline.ledger import Ledger
+from pipeline.scene import Scene
+
+BLOCK = 1024
+"""Edge of the internal blocks of the COGs of Earth Search, pixels; a file's own is known only once it is opened."""
+
+BASE_MEMORY = 500e6
+"""Resident memory of a worker that has imported everything and read nothing, bytes (measured: 0.4 to 0.5 GB)."""
+
+SECONDS_PER_MEGAPIXEL = (0.5, 3.0)
+"""Range, on one core, for a model without a network and 12 bands (measured: 0.9); a ledger knows better."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The work and its price."""
+
+    todo: tuple[Task, ...]
+    """Tasks to run, neighbours together."""
+    done: int
+    """Tasks that the ledger holds already."""
+    days: int
+    """Days."""
+    scenes: int
+    """Scenes that touch at least one window."""
+    needed_bytes: int
+    """Bytes of the pixels in all windows, decoded."""
+    read_bytes: int
+    """Bytes that must be decoded to get them, whole blocks: the more so, the smaller a chunk beside a block."""
+    requests: int
+    """Ranges to ask for where the files are remote."""
+    written_bytes: int
+    """Bytes of the result before compression."""
+    worker_bytes: int
+    """Expected peak memory of a worker."""
+    seconds: tuple[float, float]
+    """Expected time on one worker, as a range."""
+
+    @property
+    def amplification(self) -> float:
+        """Bytes decoded per byte needed."""
+        return self.read_bytes / self.needed_bytes if self.needed_bytes else 1.0
+
+
+def plan(job: Job, scenes: Sequence[Scene], ledger: Ledger | None) -> Plan:
+    """The plan of a job, leaving out what the ledger of its store holds."""
+    every = list(tasks(job, scenes))
+    finished = ledger.done() if ledger else set()
+    todo = tuple(task for task in every if key(job, task) not in finished)
+    needed, decoded, requests = _reads(job, todo)
+    n = job.layout.lattice.pixels()
+    pixels = sum(t.chunk.core.width * t.chunk.core.height for t in todo) * n * n
+    bands = len(job.model.output.bands)
+    return Plan(
+        todo=todo,
+        done=len(every) - len(todo),
+        days=len({task.day for task in every}),
+        scenes=len({scene.id for task in every for scene in task.scenes}),
+        needed_bytes=needed,
+        read_bytes=decoded,
+        requests=requests,
+        written_bytes=pixels * (bands * (2 if job.encoding.dtype == "uint16" else 4) + 2),
+        worker_bytes=_memory(job),
+        seconds=_seconds(todo, pixels, ledger),
+    )
+
+
+def _reads(job: Job, todo: Iterable[Task]) -> tuple[int, int, int]:
+    """Bytes needed, bytes decoded, ranges asked for, over all windows."""
+    lattice = job.layout.lattice
+    needed = decoded = requests = 0
+    for task in todo:
+        window = task.chunk.window(job.halo)
+        for wanted in job.model.inputs:
+            n = lattice.pixels(wanted.resolution)
+            size = (window.height * n, window.width * n)
+            blocks = [1 + ceil((length - 1) / BLOCK) if length < BLOCK else ceil(length / BLOCK) + 1 for length in size]
+            files = len(wanted.bands) * len(task.scenes)
+            needed += files * size[0] * size[1] * 2
+            decoded += files * max(blocks[0] * blocks[1] * BLOCK**2 // 2, size[0] * size[1]) * 2
+            requests += files * (2 + blocks[0] * blocks[1])
+    return needed, decoded, requests
+
+
+def _memory(job: Job) -> int:
+    """Bytes: inputs as read, filled and in 32 bit; output in 32 and 64 bit for its metrics; the network's tile."""
+    lattice, core = job.layout.lattice, job.layout.core
+    window = core + 2 * job.halo
+    per_input = sum(len(i.bands) * (window * lattice.pixels(i.resolution)) ** 2 for i in job.model.inputs)
+    output = len(job.model.output.bands) * (core * lattice.pixels()) ** 2
+    return int(BASE_MEMORY + 12 * per_input + 24 * output)
+
+
+def _seconds(todo: Sequence[Task], pixels: int, ledger: Ledger | None) -> tuple[float, float]:
+    """One worker's time: as the ledger's chunks took it, else from a measured range."""
+    known = [(record.pixels, sum(record.seconds.values())) for record in ledger.records()] if ledger and todo else []
+    if known:
+        rate = sum(s for _, s in known) / sum(p for p, _ in known)
+        return 0.8 * rate * pixels, 1.3 * rate * pixels
+    low, high = SECONDS_PER_MEGAPIXEL
+    return low * pixels / 1e6, high * pixels / 1e6

@@ -1,0 +1,289 @@
+"""The Zarr store: aligned writes of whole cores, metadata that xarray, rioxarray and CF readers understand.
+
+::
+
+    reflectance  (time, band, y, x)   scaled integers; one shard a core
+    flags        (time, y, x)         why a pixel is what it is
+    metrics/     (time, chunk_y, chunk_x[, band])
+    preview/     a picture before and after
+    ledger/      one record a chunk (not Zarr)
+"""
+
+import errno
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import date
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyproj
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec
+
+from pipeline.encoding import Encoding
+from pipeline.errors import Refused, StoreFull
+from pipeline.job import Job
+from pipeline.lattice import Box, Chunk, Lattice, Layout
+from pipeline.ledger import Ledger
+from pipeline.radiometry import Flag
+
+INNER = 300
+"""Largest edge of a Zarr chunk inside a shard, pixels."""
+
+EPOCH = date(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a store holds, kept among its attributes under ``fusecube``."""
+
+    identity: Mapping[str, Any]
+    """What decides its pixels (``Job.identity``)."""
+    layout: Layout
+    """Its lattice, area and cores."""
+    days: tuple[date, ...]
+    """Its times."""
+    bands: tuple[str, ...]
+    """Its bands."""
+    encoding: Encoding
+    """How its values are kept."""
+    specification: Mapping[str, Any]
+    """The run specification, without local paths."""
+    scenes: tuple[str, ...]
+    """Ids of all items that were found for it."""
+    run: str
+    """Id of the run, derived from specification and items."""
+    software: str
+    """Version of fusecube that made it."""
+
+    def to_attrs(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        lattice = self.layout.lattice
+        plain = asdict(self)
+        plain["days"] = [day.isoformat() for day in self.days]
+        plain["encoding"]["fill"] = str(self.encoding.fill)
+        plain["layout"]["lattice"] = {
+            "crs": lattice.crs,
+            "resolution": str(lattice.resolution),
+            "step": str(lattice.step),
+            "anchor": [str(a) for a in lattice.anchor],
+        }
+        return json.loads(json.dumps(plain))
+
+    @classmethod
+    def from_attrs(cls, raw: dict[str, Any]) -> "Contents":
+        """The contents that ``to_attrs`` wrote."""
+        grid, plan = raw["layout"]["lattice"], raw["layout"]
+        anchor = (Fraction(grid["anchor"][0]), Fraction(grid["anchor"][1]))
+        lattice = Lattice(grid["crs"], Fraction(grid["resolution"]), Fraction(grid["step"]), anchor)
+        layout = Layout(lattice, Box(**plan["area"]), Box(**plan["frame"]), plan["core"])
+        stored = raw["encoding"]
+        return cls(
+            identity=raw["identity"],
+            layout=layout,
+            days=tuple(date.fromisoformat(day) for day in raw["days"]),
+            bands=tuple(raw["bands"]),
+            encoding=Encoding(stored["dtype"], stored["scale"], stored["offset"], float(stored["fill"])),
+            specification=raw["specification"],
+            scenes=tuple(raw["scenes"]),
+            run=raw["run"],
+            software=raw["software"],
+        )
+
+
+class Store:
+    """A store on this machine, open for reading and for aligned writes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.group = zarr.open_group(path, mode="r+")
+        self.contents = Contents.from_attrs(dict(self.group.attrs)["fusecube"])
+        self.ledger = Ledger(path)
+
+    @classmethod
+    def create(cls, path: Path, contents: Contents) -> "Store":
+        """Make an empty store; no chunk is written."""
+        with store_errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            describe(path, contents)
+        return cls(path)
+
+    @classmethod
+    def exists(cls, path: Path) -> bool:
+        """Whether there is a store of fusecube at a path; raises ``Refused`` where something else is."""
+        if not path.exists():
+            return False
+        try:
+            if "fusecube" in json.loads((path / "zarr.json").read_text())["attributes"]:
+                return True
+        except (OSError, json.JSONDecodeError, KeyError):
+            pass
+        if path.is_dir() and not any(path.iterdir()):
+            return False
+        raise Refused(f"{path} exists and is not a store of fusecube; name another place with out:.")
+
+    def array(self, name: str) -> zarr.Array:
+        """One of the store's arrays."""
+        found = self.group[name]
+        assert isinstance(found, zarr.Array)
+        return found
+
+    def write(self, chunk: Chunk, day: date, numbers: NDArray, flags: NDArray[np.uint16]) -> None:
+        """Write a core's numbers (bands, rows, cols) and flags (rows, cols), whole shards and nothing else.
+
+        Raises ``ValueError`` for a core that is not where the store's own chunks are (a neighbour written at the same time
+        would be lost), ``StoreFull`` where the disk takes no more.
+        """
+        layout, time = self.contents.layout, self.contents.days.index(day)
+        slot = layout.slot(chunk.row, chunk.col)
+        if slot.intersection(layout.area) != chunk.core:
+            raise ValueError(
+                f"chunk {chunk} is not a core of the store, whose core ({chunk.row}, {chunk.col}) is {slot}: writing it "
+                "would race with its neighbours; cut the work with the store's own layout."
+            )
+        rows, cols = layout.pixels_of(slot)
+        inner_rows, inner_cols = layout.pixels_of(chunk.core)
+        inside = (slice(inner_rows.start - rows.start, inner_rows.stop - rows.start),
+                  slice(inner_cols.start - cols.start, inner_cols.stop - cols.start))  # fmt: skip
+        shape = (rows.stop - rows.start, cols.stop - cols.start)
+        full = np.full((len(self.contents.bands), *shape), self.contents.encoding.fill, numbers.dtype)
+        full[:, inside[0], inside[1]] = numbers
+        why = np.full(shape, Flag.NODATA, np.uint16)
+        why[inside] = flags
+        with store_errors():
+            self.array("reflectance")[time, :, rows, cols] = full
+            self.array("flags")[time, rows, cols] = why
+
+    def write_group(self, name: str, arrays: Mapping[str, tuple[Sequence[str], NDArray]]) -> None:
+        """Replace a group of small arrays, each given with the names of its dimensions."""
+        with store_errors():
+            group = self.group.create_group(name, overwrite=True)
+            for key, (dims, values) in arrays.items():
+                _small(group, key, dims, values)
+            _consolidate(self.path)
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """A full disk by its name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StoreFull(error.errno, "no space is left for the store") from error
+        raise
+
+
+def contents_of(
+    job: Job, days: Sequence[date], specification: Mapping[str, Any], scenes: Sequence[str], run: str, software: str
+) -> Contents:
+    """What the store of a job holds."""
+    return Contents(
+        identity=job.identity,
+        layout=job.layout,
+        days=tuple(days),
+        bands=job.model.output.bands,
+        encoding=job.encoding,
+        specification=specification,
+        scenes=tuple(sorted(scenes)),
+        run=run,
+        software=software,
+    )
+
+
+def describe(path: Path, contents: Contents) -> None:
+    """Write all metadata of a store: arrays without chunks, coordinates, attributes."""
+    layout, coding = contents.layout, contents.encoding
+    height, width = layout.geobox.shape
+    core = layout.core_pixels
+    inner = max(n for n in range(1, min(core, INNER) + 1) if core % n == 0)
+    group = zarr.create_group(path, zarr_format=3, attributes=_root_attrs(contents))
+    common: dict[str, Any] = {"compressors": BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")}
+    bands, times = len(contents.bands), len(contents.days)
+    fill = coding.fill if coding.dtype == "float32" else int(coding.fill)
+    scaling = {} if coding.dtype == "float32" else {"scale_factor": coding.scale, "add_offset": coding.offset}
+    mapped = {"grid_mapping": "spatial_ref", "coordinates": "spatial_ref"}
+    group.create_array(
+        "reflectance",
+        shape=(times, bands, height, width),
+        shards=(1, bands, core, core),
+        chunks=(1, 1, inner, inner),
+        dtype=coding.dtype,
+        fill_value=fill,
+        dimension_names=("time", "band", "y", "x"),
+        attributes=mapped | scaling | _fill_attr(coding) | {"long_name": "reflectance", "units": "1"},
+        **common,
+    )
+    group.create_array(
+        "flags",
+        shape=(times, height, width),
+        shards=(1, core, core),
+        chunks=(1, inner, inner),
+        dtype="uint16",
+        fill_value=int(Flag.NODATA),
+        dimension_names=("time", "y", "x"),
+        attributes=mapped
+        | {
+            "long_name": "why a pixel is what it is",
+            "flag_masks": [int(flag) for flag in Flag],
+            "flag_meanings": " ".join((flag.name or "").lower() for flag in Flag),
+        },
+        **common,
+    )
+    _coordinates(group, contents)
+    _consolidate(path)
+
+
+def _fill_attr(coding: Encoding) -> dict[str, Any]:
+    """CF's fill value; NaN needs none."""
+    return {} if coding.dtype == "float32" else {"_FillValue": int(coding.fill)}
+
+
+def _root_attrs(contents: Contents) -> dict[str, Any]:
+    return {
+        "Conventions": "CF-1.11",
+        "title": f"fusecube {contents.identity['flow']}: {contents.identity['model']['name']}",
+        "source": ", ".join(contents.scenes[:50]),
+        "history": f"made by fusecube {contents.software}, run {contents.run}",
+        "fusecube": contents.to_attrs(),
+    }
+
+
+def _coordinates(group: zarr.Group, contents: Contents) -> None:
+    box = contents.layout.geobox
+    crs = pyproj.CRS.from_user_input(contents.layout.lattice.crs)
+    y = box.affine.f + box.affine.e * (np.arange(box.shape[0]) + 0.5)
+    x = box.affine.c + box.affine.a * (np.arange(box.shape[1]) + 0.5)
+    for name, centres in (("y", y), ("x", x)):
+        axis = {"units": "m", "standard_name": f"projection_{name}_coordinate", "axis": name.upper()}
+        _small(group, name, (name,), centres, axis)
+    times = np.array([(day - EPOCH).days for day in contents.days], np.int64)
+    calendar = {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian", "standard_name": "time"}
+    _small(group, "time", ("time",), times, calendar | {"long_name": "solar day of acquisition"})
+    band = group.create_array("band", shape=(len(contents.bands),), dtype="str", dimension_names=("band",))
+    band[:] = np.array(contents.bands)
+    transform = " ".join(str(v) for v in box.affine.to_gdal())
+    _small(group, "spatial_ref", (), np.array(0, np.int64), crs.to_cf() | {"GeoTransform": transform})
+
+
+def _small(
+    group: zarr.Group, name: str, dims: Sequence[str], values: NDArray, attributes: Mapping[str, Any] | None = None
+) -> None:
+    array = group.create_array(
+        name, shape=values.shape, dtype=values.dtype, dimension_names=tuple(dims), attributes=dict(attributes or {})
+    )
+    array[...] = values
+
+
+def _consolidate(path: Path) -> None:
+    """One document of metadata, so that opening lists nothing."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
+        warnings.filterwarnings("ignore", "Object at ledger is not recognized")
+        zarr.consolidate_metadata(path)
