@@ -88,6 +88,8 @@ def _why_none(query: Query, spec: Spec) -> str:
     sides = list(zip(*(scene.bbox for scene in elsewhere), strict=True))
     reach = [min(sides[0]), min(sides[1]), max(sides[2]), max(sides[3])]
     level = f" at level {query.level}" if query.level else ""
+    if query.tile:
+        return f"no scene of {query.sensor.name}{level} in tile {query.tile}; name another tile, or the area as bbox."
     return (
         f"the area lies outside every scene of {query.sensor.name}{level}; those of the catalog lie within "
         f"{', '.join(f'{side:.2f}' for side in reach)} degrees: change area:."

@@ -43,7 +43,14 @@ def planned(prepared: Prepared) -> tuple[Job, Plan]:
         return prepared.job, plan(prepared.job, prepared.scenes, None)
     store = Store(path)
     _same_work(store.contents, prepared, path)
-    layout = store.contents.layout.grown(prepared.job.layout.area)
+    have = store.contents.layout
+    if not prepared.job.layout.area.holds(have.area):
+        bounds = ", ".join(f"{side:.0f}" for side in have.lattice.bounds(have.area))
+        raise Refused(
+            f"{path} covers more than the area asked for ({bounds} in {have.lattice.crs}): a store may grow, not shrink; "
+            "ask for an area that holds all of it, or name another place with out:."
+        )
+    layout = have.grown(prepared.job.layout.area)
     job = replace(prepared.job, layout=layout)
     return job, plan(job, prepared.scenes, store.ledger)
 
@@ -71,6 +78,7 @@ def execute(
     # a resumed run that has nothing left to do imports neither Dask's scheduler nor torch
     from cluster.local import local
     from pipeline.engine import Trouble, run
+    from pipeline.picture import detail
     from pipeline.summary import fold
 
     days = sorted({task.day for task in work.todo})
@@ -79,16 +87,18 @@ def execute(
     )
     path = prepared.spec.out
     store = grow(Store(path), wanted) if Store.exists(path) else Store.create(path, wanted)
-    todo = [replace(task, chunk=task.chunk) for task in work.todo]
 
     def told(event: Record | Trouble) -> None:
         if watch:
             watch(event if isinstance(event, Record) else f"{event.task}: {event.reason}")
 
     with local(job.model, prepared.spec.cluster.workers) as client:
-        outcome = run(client, path, job, todo, told)
+        outcome = run(client, path, job, work.todo, told)
     if not outcome.full:
         fold(store)
+        shown = detail(job, work.todo, store)
+        if shown:
+            store.write_group("preview", shown)
     return Result(
         computed=len(outcome.written),
         held=work.done,

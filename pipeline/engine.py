@@ -3,8 +3,9 @@
 Every task reads its own window, so chunks are independent: resuming, retrying and writing each exactly once follow.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -22,7 +23,7 @@ from pipeline.job import Job, Task, tasks
 from pipeline.models.declaration import FusionModel
 from pipeline.record import Record
 from pipeline.scene import Scene
-from pipeline.store import Store
+from pipeline.store import Store, store_errors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -76,11 +77,15 @@ class Outcome:
 def fuse_into(path: Path, job: Job, task: Task) -> Record:
     """Fuse a chunk and write it: the old record goes first, then the data comes, then the new record."""
     fused = fuse_chunk(job, task, networks.get(job.model))
+    start = time.perf_counter()
     store = Store(path)
-    store.ledger.drop(task.day, task.chunk.core)
-    store.write(task.chunk, task.day, fused.numbers, fused.flags)
-    store.ledger.put(fused.record)
-    return fused.record
+    with store_errors():
+        store.ledger.drop(task.day, task.chunk.core)
+        store.write(task.chunk, task.day, fused.numbers, fused.flags)
+        seconds = dict(fused.record.seconds) | {"write": round(time.perf_counter() - start, 4)}
+        record = replace(fused.record, seconds=seconds)
+        store.ledger.put(record)
+    return record
 
 
 def run(

@@ -47,7 +47,7 @@ class Fused:
 
 @dataclass
 class Stopwatch:
-    """Wall time by stage."""
+    """Wall time by stage; stages do not nest."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     """Stage to seconds."""
@@ -195,17 +195,16 @@ def _record(
     by_band = dict(zip(job.model.output.bands, values, strict=True))
     consistency: dict[str, PairSums] = {}
     angles: dict[str, AngleSums] = {}
-    with watch.stage("consistency"):
-        for wanted, x in zip(job.model.inputs, inputs, strict=True):
-            ratio = wanted.resolution // job.model.output.resolution
-            if ratio == 1:
-                continue
-            mtf = [sensor(wanted.sensor).band(b).mtf for b in wanted.bands]
-            seen = degrade(np.stack([by_band[b] for b in wanted.bands]), mtf, ratio)
-            margin = (x.shape[1] - seen.shape[1]) // 2
-            truth = x[:, margin : margin + seen.shape[1], margin : margin + seen.shape[2]].astype(np.float64)
-            consistency |= {b: PairSums.of(s, t) for b, s, t in zip(wanted.bands, seen, truth, strict=True)}
-            angles[f"{wanted.resolution}m"] = AngleSums.of(seen, truth)
+    for wanted, x in zip(job.model.inputs, inputs, strict=True):
+        ratio = wanted.resolution // job.model.output.resolution
+        if ratio == 1:
+            continue
+        mtf = [sensor(wanted.sensor).band(b).mtf for b in wanted.bands]
+        seen = degrade(np.stack([by_band[b] for b in wanted.bands]), mtf, ratio)
+        margin = (x.shape[1] - seen.shape[1]) // 2
+        truth = x[:, margin : margin + seen.shape[1], margin : margin + seen.shape[2]].astype(np.float64)
+        consistency |= {b: PairSums.of(s, t) for b, s, t in zip(wanted.bands, seen, truth, strict=True)}
+        angles[f"{wanted.resolution}m"] = AngleSums.of(seen, truth)
     readings, failures, used = _sources(job, task, journal)
     return Record(
         key=key(job, task),

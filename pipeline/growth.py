@@ -9,7 +9,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.errors import Refused
 from pipeline.ledger import FOLDER
 from pipeline.store import Contents, Store, describe, store_errors
 
@@ -27,15 +26,10 @@ def mend(path: Path) -> None:
 
 
 def grow(store: Store, wanted: Contents) -> Store:
-    """The store with room for everything in ``wanted``; the same store where it has that already.
-
-    Raises ``Refused`` where the areas only partly cover each other: a store is one rectangle of work.
-    """
+    """The store with room for everything in ``wanted``, whose area holds the store's; the same where it has that already."""
     have = store.contents
-    if not (have.layout.area.holds(wanted.layout.area) or wanted.layout.area.holds(have.layout.area)):
-        raise Refused(
-            f"the area only partly covers that of {store.path}; ask for one that holds both, or name another place with out:."
-        )
+    if not wanted.layout.area.holds(have.layout.area):
+        raise ValueError(f"{wanted.layout.area} does not hold {have.layout.area}: a store may grow, not shrink")
     layout = have.layout.grown(wanted.layout.area)
     days = tuple(sorted({*have.days, *wanted.days}))
     scenes = tuple(sorted({*have.scenes, *wanted.scenes}))

@@ -1,0 +1,326 @@
+"""The command line. Commands say what they do, refuse in one sentence (code 2), and end with 1 where something was missed.
+
+Imports that take long stand in the commands that need them, so that ``fusecube --help`` and a run with nothing left to do
+answer at once.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pipeline import __version__
+from pipeline.errors import Refused, StoreFull
+
+if TYPE_CHECKING:
+    from flows.prepare import Prepared
+    from pipeline.store import Store
+
+app = typer.Typer(
+    name="fusecube",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Satellite archives to fused, analysis-ready datacubes.\n\n"
+    "**First look:** `fusecube demo`. **Own area:** `fusecube init sharpen > my.yaml`, edit it, then "
+    "`fusecube search my.yaml`, `fusecube plan my.yaml`, `fusecube run my.yaml`.\n\n"
+    "Exit codes: 0 all done; 1 some chunks or files failed (each is named); 2 refused before anything was written.",
+)
+out = Console()
+err = Console(stderr=True)
+
+SpecFile = Annotated[Path, typer.Argument(help="Run specification, YAML; `fusecube init sharpen` writes one.", metavar="SPEC")]
+Changes = Annotated[list[str] | None, typer.Option("--set", help="Replace an entry: `--set chunk=600 --set cluster.workers=1`.")]
+StorePath = Annotated[Path, typer.Argument(help="Zarr store that a run wrote.", metavar="STORE")]
+
+
+def main() -> None:
+    """The entry point: refusals become one sentence and code 2."""
+    try:
+        app()
+    except Refused as error:
+        err.print(f"fusecube: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except StoreFull as error:
+        err.print(f"fusecube: {error.strerror}; nothing is lost: free some and run again.", style="red", soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        err.print("fusecube: stopped; run again to go on.", style="red")
+        sys.exit(1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"fusecube {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def common(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+    """Options of every command."""
+
+
+@app.command()
+def demo(
+    to: Annotated[Path, typer.Option("--out", help="Folder for everything that the demonstration makes.")] = Path("runs/demo"),
+    size: Annotated[int, typer.Option(help="Edge of the simulated scene in 10 m pixels, a multiple of 6.")] = 600,
+) -> None:
+    """Simulate a scene, fuse it, and leave a Zarr store, a report and a picture: nothing to configure."""
+    from flows.spec import validate
+    from pipeline.simulated.archive import TILE
+
+    catalog = _simulate(to / "archive", size, dates=2, clouds=0.06, seed=1)
+    raw = {
+        "flow": "sharpen",
+        "catalog": str(catalog),
+        "area": {"tile": TILE},
+        "time": "2024-06",
+        "chunk": 300,
+        "out": str(to / "demo.zarr"),
+    }
+    _finish(_run(_prepare_spec(validate(raw))))
+
+
+@app.command()
+def simulate(
+    to: Annotated[Path, typer.Argument(help="Folder to write COGs and catalog.json into.", metavar="OUT")],
+    size: Annotated[int, typer.Option(help="Edge of the scene in 10 m pixels, a multiple of 6.")] = 600,
+    dates: Annotated[int, typer.Option(min=1, help="Acquisitions, five days apart; the first is clear.")] = 2,
+    clouds: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the later ones under clouds.")] = 0.06,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same land.")] = 1,
+) -> None:
+    """Write a simulated Sentinel-2 archive with known truth: L1C and L2A, COGs, a STAC catalog."""
+    catalog = _simulate(to, size, dates, clouds, seed)
+    out.print(f"catalog: {catalog}", soft_wrap=True, highlight=False)
+
+
+def _simulate(to: Path, size: int, dates: int, clouds: float, seed: int) -> Path:
+    from pipeline.simulated.archive import simulate as write
+
+    if size <= 0 or size % 6:
+        raise Refused(f"--size {size} is not a multiple of 6 pixels (60 m); the nearest is {max(6, round(size / 6) * 6)}.")
+    with _bar("simulating", dates * 2) as advance:
+        return write(to, size, dates, clouds, seed, told=lambda _: advance())
+
+
+@app.command()
+def init(flow_name: Annotated[str, typer.Argument(help="Name of the flow: sharpen.", metavar="FLOW")]) -> None:
+    """Print a commented specification to start from: `fusecube init sharpen > my.yaml`."""
+    from flows.prepare import flow
+
+    print(flow(flow_name).EXAMPLE.format(name="my.yaml"), end="")
+
+
+@app.command()
+def search(spec: SpecFile, change: Changes = None) -> None:
+    """List the scenes that a specification would use."""
+    prepared = _prepare(spec, change)
+    table = Table("day", "scene", "level", "cloud", "bands", "CRS", title=f"{len(prepared.scenes)} scenes")
+    for scene in prepared.scenes:
+        cloud = f"{scene.cloud_cover:.1f} %"
+        table.add_row(str(scene.solar_day), scene.id, scene.level, cloud, str(len(scene.hrefs)), f"EPSG:{scene.epsg}")
+    out.print(table)
+
+
+@app.command()
+def plan(spec: SpecFile, change: Changes = None) -> None:
+    """Say what a run would do and cost, before a byte of pixels is read."""
+    from flows.road import planned
+
+    prepared = _prepare(spec, change)
+    job, work = planned(prepared)
+    layout = job.layout
+    workers = prepared.spec.cluster.workers or _cores()
+    low, high = (seconds / workers for seconds in work.seconds)
+    height, width = layout.geobox.shape
+    table = Table(show_header=False, title=f"plan of {spec.name}: {job.flow} with {job.model.name}")
+    table.add_row("area", f"{width} x {height} px at {float(layout.lattice.resolution):g} m in {layout.lattice.crs}")
+    table.add_row("scenes", f"{work.scenes} on {work.days} days, level {job.level}")
+    table.add_row("chunks", f"{len(work.todo)} to do, {work.done} done; {layout.core_pixels} px, halo {job.halo * layout.lattice.pixels()} px")
+    table.add_row("to read", f"{_size(work.read_bytes)} decoded for {_size(work.needed_bytes)} needed (x {work.amplification:.1f})")
+    table.add_row("requests", f"about {work.requests}, were the files remote in blocks of 1024 px")
+    table.add_row("to write", f"{_size(work.written_bytes)} before compression")
+    table.add_row("memory", f"about {_size(work.worker_bytes)} a worker, {workers} workers")
+    table.add_row("time", f"{_duration(low)} to {_duration(high)}")
+    out.print(table)
+
+
+@app.command()
+def run(spec: SpecFile, change: Changes = None) -> None:
+    """Run a specification, or go on where it stopped."""
+    _finish(_run(_prepare(spec, change)))
+
+
+@app.command()
+def status(store: StorePath) -> None:
+    """Say what of a store is done, and what failed and why. Ends with 1 where anything is missing."""
+    from pipeline.summary import Totals, current
+
+    opened = _open(store)
+    records = current(opened)
+    expected = sum(1 for _ in opened.contents.layout.chunks()) * len(opened.contents.days)
+    table = Table("day", "chunks done", "valid", "cloud", "files not read", title=store.name)
+    for day in opened.contents.days:
+        total = Totals.of(r for r in records if r.day == day)
+        valid = 1 - total.flags.get("NODATA", 0) / total.pixels if total.pixels else 0.0
+        cloud = total.flags.get("CLOUD", 0) / total.pixels if total.pixels else 0.0
+        chunks = f"{total.chunks} / {expected // len(opened.contents.days)}"
+        table.add_row(str(day), chunks, f"{valid:.1%}", f"{cloud:.1%}", str(len(total.failures)))
+    out.print(table)
+    failures = sorted({(f.scene, f.band, f.reason) for r in records for f in r.failures})
+    for scene, band, reason in failures:
+        out.print(f"not read: {scene} {band}: {reason}", style="red", highlight=False, soft_wrap=True)
+    if len(records) < expected:
+        out.print(f"{expected - len(records)} of {expected} chunks are not done; run the specification again.", highlight=False)
+    if failures or len(records) < expected:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(store: StorePath, to: Annotated[Path | None, typer.Option("--out", help="HTML file; by default beside the store.")] = None) -> None:
+    """Write the page about a store: one self-contained HTML file."""
+    from pipeline.report import write_report
+
+    opened = _open(store)
+    out.print(f"report: {write_report(opened, to or store.with_suffix('.html'))}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def digest(store: StorePath) -> None:
+    """Print what makes two results the same: a hash of pixels, flags and metrics, whatever the chunks and workers."""
+    from pipeline.summary import digest as compute
+
+    print(compute(_open(store)))
+
+
+@app.command()
+def export(
+    store: StorePath,
+    to: Annotated[Path, typer.Argument(help="Folder for the files.", metavar="OUT")],
+) -> None:
+    """Write a store as cloud-optimised GeoTIFFs for GDAL and QGIS, one of reflectance and one of flags a day."""
+    from pipeline.export import export as write
+
+    opened = _open(store)
+    with _bar("exporting", 2 * len(opened.contents.days)) as advance:
+        files = write(opened, to, told=lambda _: advance())
+    for path in files:
+        out.print(str(path), soft_wrap=True, highlight=False)
+
+
+def _prepare(path: Path, change: list[str] | None) -> "Prepared":
+    from flows.spec import load
+
+    return _prepare_spec(load(path, tuple(change or ())))
+
+
+def _prepare_spec(spec) -> "Prepared":  # type: ignore[no-untyped-def]
+    from flows.prepare import prepare
+
+    return prepare(spec)
+
+
+def _run(prepared: "Prepared") -> tuple["Prepared", bool, int]:
+    """Run with a progress bar, leave report and picture beside the store; whether all went well, and chunks computed."""
+    from flows.road import execute, planned
+
+    job, work = planned(prepared)
+    path = prepared.spec.out
+    if not work.todo:
+        out.print(f"{path}: all {work.done} chunks are done; nothing to compute.", soft_wrap=True, highlight=False)
+        return prepared, True, 0
+    out.print(
+        f"{len(work.todo)} chunks to do, {work.done} done; {work.scenes} scenes on {work.days} days; into {path}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    with _bar("fusing", len(work.todo)) as advance:
+        result = execute(prepared, job, work, watch=lambda event: advance())
+    for line in result.missed:
+        err.print(f"not read: {line}", style="red", highlight=False, soft_wrap=True, markup=False)
+    for line in result.troubles:
+        err.print(f"failed: {line}", style="red", highlight=False, soft_wrap=True, markup=False)
+    if result.full:
+        raise StoreFull(28, f"{path}: no space is left; {result.computed + result.held} chunks are kept")
+    return prepared, result.complete, result.computed
+
+
+def _finish(ran: tuple["Prepared", bool, int]) -> None:
+    """Report and picture, where anything was computed, then the exit code."""
+    prepared, complete, computed = ran
+    path = prepared.spec.out
+    if computed:
+        from pipeline.picture import save_quick_look
+        from pipeline.report import write_report
+
+        store = _open(path)
+        picture = save_quick_look(store, path.with_suffix(".png"))
+        page = write_report(store, path.with_suffix(".html"))
+        for name, place in (("store", path), ("report", page), ("picture", picture)):
+            out.print(f"{name}: {place}", soft_wrap=True, highlight=False)
+    if not complete:
+        raise typer.Exit(1)
+
+
+def _open(path: Path) -> "Store":
+    from pipeline.growth import mend
+    from pipeline.store import Store
+
+    mend(path)
+    if not Store.exists(path):
+        raise Refused(f"there is no store at {path}; 'fusecube run SPEC' makes one.")
+    return Store(path)
+
+
+@contextmanager
+def _bar(text: str, total: int) -> Iterator:
+    """A progress bar with rate and time left; gives the function that advances it by one."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err) as progress:
+        task = progress.add_task(text, total=total, rate="")
+
+        def advance() -> None:
+            progress.advance(task)
+            speed = progress.tasks[0].speed
+            progress.update(task, rate=f"{speed:.2f}/s" if speed else "")
+
+        yield advance
+
+
+def _cores() -> int:
+    from dask.system import CPU_COUNT
+
+    return CPU_COUNT
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+if __name__ == "__main__":
+    main()

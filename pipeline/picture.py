@@ -1,0 +1,147 @@
+"""Pictures of a store: a quick look at a day, and a detail before and after."""
+
+import io
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.fuse import read_day
+from pipeline.job import Job, Task
+from pipeline.lattice import Box, Chunk
+from pipeline.reader import Journal
+from pipeline.record import Record
+from pipeline.store import Store
+from pipeline.summary import current
+
+NATURAL = ("B04", "B03", "B02")
+"""True colour."""
+
+INFRARED = ("B12", "B8A", "B05")
+"""Short-wave infrared, near infrared, red edge: all three are 20 m bands."""
+
+EDGE = 1024
+"""Longest edge of a quick look, pixels."""
+
+DETAIL = 300
+"""Edge of the detail before and after, pixels of the output."""
+
+
+def colours(bands: Sequence[str], wanted: Sequence[str]) -> tuple[str, str, str]:
+    """Three bands to show: those wanted where all are there, else the last, middle and first there are."""
+    if set(wanted) <= set(bands):
+        return (wanted[0], wanted[1], wanted[2])
+    return (bands[-1], bands[len(bands) // 2], bands[0])
+
+
+def shade(values: NDArray[np.floating], like: NDArray[np.floating] | None = None) -> NDArray[np.uint8]:
+    """Reflectance (3, rows, cols) as 8-bit colours, between its 1st and 99th percentile (or those of ``like``)."""
+    reference = values if like is None else like
+    known = np.isfinite(reference)
+    if not known.any():
+        return np.zeros(values.shape, np.uint8)
+    low, high = np.percentile(reference[known], [1, 99])
+    scaled = np.clip((np.nan_to_num(values) - low) / max(high - low, 1e-6), 0, 1) ** (1 / 1.6)
+    return np.where(np.isfinite(values), scaled * 255, 0).astype(np.uint8)
+
+
+def best_day(store: Store) -> date:
+    """The day with the most valid, cloudless pixels."""
+    seen: dict[date, int] = {day: 0 for day in store.contents.days}
+    for record in current(store):
+        seen[record.day] += record.valid - record.flags.get("CLOUD", 0) - record.flags.get("CIRRUS", 0)
+    return max(seen, key=lambda day: seen[day])
+
+
+def quick_look(store: Store, day: date) -> Image.Image:
+    """A day of the store in true colour, at most ``EDGE`` pixels long; read strip by strip."""
+    contents = store.contents
+    time, chosen = contents.days.index(day), colours(contents.bands, NATURAL)
+    indices = [contents.bands.index(b) for b in chosen]
+    rows, cols = contents.layout.pixels_of(contents.layout.area)
+    height, width = rows.stop - rows.start, cols.stop - cols.start
+    times = max(1, -(-max(height, width) // EDGE))
+    strips = []
+    strip_height = times * max(1, contents.layout.core_pixels // times)
+    for top in range(rows.start, rows.stop, strip_height):
+        numbers = np.stack(
+            [store.array("reflectance")[time, i, top : min(top + strip_height, rows.stop), cols] for i in indices]
+        )
+        strips.append(_shrink(contents.encoding.decode(numbers), times))
+    return _image(shade(np.concatenate(strips, axis=1)))
+
+
+def _shrink(values: NDArray[np.floating], times: int) -> NDArray[np.floating]:
+    """Means of squares of ``times`` pixels; what does not fill a square at the end is left out."""
+    if times == 1:
+        return values
+    rows, cols = (values.shape[1] // times, values.shape[2] // times)
+    blocks = values[:, : rows * times, : cols * times].reshape(3, rows, times, cols, times)
+    known = np.isfinite(blocks)
+    count = known.sum(axis=(2, 4))
+    total = np.where(known, blocks, 0).sum(axis=(2, 4))
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def detail(job: Job, tasks: Sequence[Task], store: Store) -> dict[str, tuple[Sequence[str], NDArray]] | None:
+    """The liveliest part of the best day before and after, as arrays for the store's ``preview`` group.
+
+    Before is what was measured, its pixels repeated; after is what the store holds. ``None`` where nothing is valid.
+    """
+    day = best_day(store)
+    records = {r.box: r for r in current(store) if r.day == day and r.valid > r.pixels / 2}
+    mine = [t for t in tasks if t.day == day and t.chunk.core in records]
+    if not mine:
+        return None
+    chosen = colours(store.contents.bands, INFRARED)
+    task = max(mine, key=lambda t: _liveliness(records[t.chunk.core], chosen))
+    box = _middle(task.chunk, DETAIL // job.layout.lattice.pixels())
+    journal = Journal()
+    layers = {}
+    for wanted in job.model.inputs:
+        values = read_day(job, task, wanted, box, journal)
+        times = wanted.resolution // job.model.output.resolution
+        layers |= dict(zip(wanted.bands, values.repeat(times, axis=1).repeat(times, axis=2), strict=True))
+    before = np.stack([layers[b] for b in chosen])
+    rows, cols = store.contents.layout.pixels_of(box)
+    time = store.contents.days.index(day)
+    indices = [store.contents.bands.index(b) for b in chosen]
+    numbers = np.stack([store.array("reflectance")[time, i, rows, cols] for i in indices])
+    after = store.contents.encoding.decode(numbers)
+    dims = ("colour", "row", "col")
+    return {"before": (dims, shade(before, like=after)), "after": (dims, shade(after))}
+
+
+def _liveliness(record: Record, bands: Sequence[str]) -> float:
+    """Contrast of a chunk, clouds left out of account by their share."""
+    clear = 1 - record.flags.get("CLOUD", 0) / record.pixels
+    return clear * sum(record.bands[b].std for b in bands if record.bands[b].n)
+
+
+def _middle(chunk: Chunk, steps: int) -> Box:
+    """The middle of a core, at most ``steps`` wide and high."""
+    core = chunk.core
+    width, height = min(steps, core.width), min(steps, core.height)
+    left, top = core.left + (core.width - width) // 2, core.top + (core.height - height) // 2
+    return Box(left, top, left + width, top + height)
+
+
+def _image(rgb: NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(np.moveaxis(rgb, 0, -1)))
+
+
+def png(rgb: NDArray[np.uint8], times: int = 1) -> bytes:
+    """(3, rows, cols) colours as a PNG, each pixel repeated ``times`` times."""
+    buffer = io.BytesIO()
+    _image(rgb.repeat(times, axis=1).repeat(times, axis=2)).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def save_quick_look(store: Store, path: Path) -> Path:
+    """Write the quick look of the best day as a PNG."""
+    quick_look(store, best_day(store)).save(path)
+    return path
+

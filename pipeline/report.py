@@ -1,0 +1,195 @@
+"""The page a person looks at: one self-contained HTML file about a store."""
+
+import base64
+from dataclasses import dataclass
+from datetime import date
+from importlib.resources import files
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import yaml
+
+from pipeline.picture import best_day, png, quick_look
+from pipeline.record import Record
+from pipeline.store import Store
+from pipeline.summary import Totals, current
+
+RAMP = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
+"""Five stops of the viridis colour map (Smith and van der Walt 2015), even for eyes that see fewer colours."""
+
+CELL = 150
+"""Edge of a map in the page, CSS pixels."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One chunk in a map."""
+
+    x: float
+    """Left edge, CSS pixels."""
+    y: float
+    """Upper edge."""
+    width: float
+    """Width."""
+    height: float
+    """Height."""
+    colour: str
+    """Fill."""
+    title: str
+    """What the pointer shows."""
+
+
+@dataclass(frozen=True)
+class Map:
+    """One metric of all chunks of a day."""
+
+    day: date
+    """The day."""
+    name: str
+    """The metric."""
+    low: str
+    """Label of the darkest colour."""
+    high: str
+    """Label of the lightest."""
+    cells: tuple[Cell, ...]
+    """The chunks."""
+    width: float
+    """Width of the map, CSS pixels."""
+    height: float
+    """Height of it."""
+
+
+METRICS = {
+    "valid pixels": (lambda r: r.valid / r.pixels, "{:.0%}"),
+    "clouds": (lambda r: r.flags.get("CLOUD", 0) / r.pixels, "{:.0%}"),
+    "consistency RMSE": (lambda r: _worst(r), "{:.4f}"),
+    "seconds": (lambda r: sum(r.seconds.values()), "{:.2f}"),
+}
+
+
+def _worst(record: Record) -> float:
+    """The largest RMSE of any band against its measurement."""
+    return max((pair.rmse for pair in record.consistency.values() if pair.n), default=float("nan"))
+
+
+def write_report(store: Store, path: Path) -> Path:
+    """Write the page about a store."""
+    records = current(store)
+    page = _environment().get_template("report.html").render(
+        title=store.path.stem,
+        contents=store.contents,
+        model=store.contents.identity["model"],
+        specification=yaml.safe_dump(dict(store.contents.specification), sort_keys=False, allow_unicode=True),
+        totals=Totals.of(records),
+        expected=sum(1 for _ in store.contents.layout.chunks()) * len(store.contents.days),
+        maps=[m for day in store.contents.days for m in _maps(store, [r for r in records if r.day == day], day)],
+        days=_days(store, records),
+        bands=_bands(store, records),
+        readings=_readings(records),
+        preview=_preview(store),
+        look=_data_uri(_look(store)),
+        area=_area(store),
+        disk=sum(f.stat().st_size for f in store.path.rglob("*") if f.is_file()),
+    )
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _environment() -> jinja2.Environment:
+    loader = jinja2.FunctionLoader(lambda name: (files("pipeline") / "templates" / name).read_text(encoding="utf-8"))
+    return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+
+
+def _look(store: Store) -> bytes:
+    return png(np.moveaxis(np.asarray(quick_look(store, best_day(store))), -1, 0))
+
+
+def _data_uri(image: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(image).decode()
+
+
+def _preview(store: Store) -> dict[str, str] | None:
+    """The detail before and after, twice enlarged, where the store has one."""
+    if "preview" not in store.group:
+        return None
+    return {name: _data_uri(png(np.asarray(store.array(f"preview/{name}")[:]), times=2)) for name in ("before", "after")}
+
+
+def _maps(store: Store, records: list[Record], day: date) -> list[Map]:
+    if not records:
+        return []
+    frame = store.contents.layout.frame
+    scale = CELL / max(frame.width, frame.height)
+    found = []
+    for name, (measure, form) in METRICS.items():
+        values = {r.box: measure(r) for r in records}
+        known = [v for v in values.values() if isfinite(v)]
+        if not known:
+            continue
+        low, high = min(known), max(known)
+        cells = tuple(
+            Cell(
+                x=(box.left - frame.left) * scale,
+                y=(box.top - frame.top) * scale,
+                width=box.width * scale,
+                height=box.height * scale,
+                colour=_colour((value - low) / (high - low) if high > low else 0.5) if isfinite(value) else "#ddd",
+                title=f"({box.left}, {box.top}): {form.format(value)}",
+            )
+            for box, value in values.items()
+        )
+        found.append(Map(day, name, form.format(low), form.format(high), cells, frame.width * scale, frame.height * scale))
+    return found
+
+
+def _colour(share: float) -> str:
+    """A colour of the ramp for 0 to 1."""
+    place = share * (len(RAMP) - 1)
+    index = min(int(place), len(RAMP) - 2)
+    mixed = (a + (b - a) * (place - index) for a, b in zip(RAMP[index], RAMP[index + 1], strict=True))
+    return "#" + "".join(f"{round(v):02x}" for v in mixed)
+
+
+def _days(store: Store, records: list[Record]) -> list[dict[str, Any]]:
+    rows = []
+    for day in store.contents.days:
+        mine = [r for r in records if r.day == day]
+        total = Totals.of(mine)
+        share = {name: total.flags.get(name, 0) / total.pixels if total.pixels else 0.0 for name in ("NODATA", "CLOUD", "SHADOW", "SNOW")}
+        rows.append({"day": day, "chunks": len(mine), "scenes": sorted({s for r in mine for s in r.scenes}), "share": share})
+    return rows
+
+
+def _bands(store: Store, records: list[Record]) -> list[dict[str, Any]]:
+    total = Totals.of(records)
+    rows = []
+    for band in store.contents.bands:
+        pair = total.consistency.get(band)
+        rows.append({"name": band, "sums": total.bands.get(band), "pair": pair if pair and pair.n else None})
+    return rows
+
+
+def _readings(records: list[Record]) -> dict[str, list[str]]:
+    """Ways in which pixels came, each with the bands that came so."""
+    ways: dict[str, set[str]] = {}
+    for record in records:
+        for band, outcomes in record.readings.items():
+            for outcome in outcomes:
+                ways.setdefault(outcome, set()).add(band)
+    return {way: sorted(bands) for way, bands in sorted(ways.items())}
+
+
+def _area(store: Store) -> dict[str, Any]:
+    layout = store.contents.layout
+    left, bottom, right, top = layout.lattice.bounds(layout.area)
+    grid = layout.lattice.geobox(layout.area)
+    return {
+        "crs": layout.lattice.crs,
+        "bounds": f"{left:.0f}, {bottom:.0f}, {right:.0f}, {top:.0f}",
+        "pixels": f"{grid.shape[1]} × {grid.shape[0]}",
+        "resolution": f"{float(layout.lattice.resolution):g} m",
+        "km2": (right - left) * (top - bottom) / 1e6,
+    }
