@@ -11,6 +11,15 @@ from distributed import Client, LocalCluster
 from cluster.preload import Preload
 from pipeline.models.declaration import FusionModel
 
+# glibc gives freed memory back to the system at once under Dask's default (MALLOC_TRIM_THRESHOLD_ of 64 kB), and every
+# layer of a network faults its pages in again: kept, the same convolutions ran 2.3 times as fast on two cores (measured;
+# tests/benchmarks/throughput.py). What is kept is bounded by the largest chunk, so memory still does not grow with a region.
+MEMORY = {
+    "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20),
+    "MALLOC_TOP_PAD_": str(256 * 2**20),
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+}
+
 
 @contextmanager
 def local(model: FusionModel, workers: int | None = None) -> Iterator[Client]:
@@ -24,18 +33,19 @@ def local(model: FusionModel, workers: int | None = None) -> Iterator[Client]:
         Processes; by default one a core.
     """
     count = workers or CPU_COUNT
-    settings = {"distributed.worker.daemon": True, "distributed.admin.tick.limit": "30s"}
+    threads = max(1, CPU_COUNT // count)
+    environment = MEMORY | {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")}
     with (
-        dask.config.set(settings),
+        dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
         LocalCluster(
             n_workers=count,
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,
     ):
-        client.register_plugin(Preload(model, threads=max(1, CPU_COUNT // count)))
+        client.register_plugin(Preload(model, threads))
         yield client

@@ -1,8 +1,9 @@
-"""What every worker does before its first chunk: take its share of the cores, load the model once."""
+"""What every worker does before its first chunk: take its share of the cores, load the model once, try it once."""
 
 from distributed import Worker, WorkerPlugin
 
 from pipeline.engine import networks
+from pipeline.inference import warm_up
 from pipeline.models.declaration import FusionModel
 
 
@@ -20,4 +21,4 @@ class Preload(WorkerPlugin):
         import torch
 
         torch.set_num_threads(self.threads)
-        networks.get(self.model)
+        warm_up(networks.get(self.model), self.model)

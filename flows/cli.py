@@ -122,7 +122,7 @@ def init(flow_name: Annotated[str, typer.Argument(help="Name of the flow: sharpe
 def search(spec: SpecFile, change: Changes = None) -> None:
     """List the scenes that a specification would use."""
     prepared = _prepare(spec, change)
-    table = Table("day", "scene", "level", "cloud", "bands", "CRS", title=f"{len(prepared.scenes)} scenes")
+    table = Table("day", "scene", "level", "cloud", "bands", "CRS", title=f"scenes: {len(prepared.scenes)}")
     for scene in prepared.scenes:
         cloud = f"{scene.cloud_cover:.1f} %"
         table.add_row(str(scene.solar_day), scene.id, scene.level, cloud, str(len(scene.hrefs)), f"EPSG:{scene.epsg}")
@@ -148,7 +148,7 @@ def plan(spec: SpecFile, change: Changes = None) -> None:
     table.add_row("requests", f"about {work.requests}, were the files remote in blocks of 1024 px")
     table.add_row("to write", f"{_size(work.written_bytes)} before compression")
     table.add_row("memory", f"about {_size(work.worker_bytes)} a worker, {workers} workers")
-    table.add_row("time", f"{_duration(low)} to {_duration(high)}")
+    table.add_row("time", f"{_duration(low)} to {_duration(high)}, and some seconds to start")
     out.print(table)
 
 
@@ -236,13 +236,15 @@ def _run(prepared: "Prepared") -> tuple["Prepared", bool, int]:
     if not work.todo:
         out.print(f"{path}: all {work.done} chunks are done; nothing to compute.", soft_wrap=True, highlight=False)
         return prepared, True, 0
+    from cluster.local import local
+
     out.print(
         f"{len(work.todo)} chunks to do, {work.done} done; {work.scenes} scenes on {work.days} days; into {path}",
         soft_wrap=True,
         highlight=False,
     )
-    with _bar("fusing", len(work.todo)) as advance:
-        result = execute(prepared, job, work, watch=lambda event: advance())
+    with local(job.model, prepared.spec.cluster.workers) as client, _bar("fusing", len(work.todo)) as advance:
+        result = execute(client, prepared, job, work, watch=lambda event: advance())
     for line in result.missed:
         err.print(f"not read: {line}", style="red", highlight=False, soft_wrap=True, markup=False)
     for line in result.troubles:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.prepare import Prepared
 from pipeline import __version__
@@ -12,6 +12,11 @@ from pipeline.job import Job
 from pipeline.plan import Plan, plan
 from pipeline.record import Record
 from pipeline.store import Contents, Store, contents_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from distributed import Client
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ def planned(prepared: Prepared) -> tuple[Job, Plan]:
     return job, plan(job, prepared.scenes, store.ledger)
 
 
-def _same_work(have: Contents, prepared: Prepared, path: Path) -> None:
+def _same_work(have: Contents, prepared: Prepared, path: "Path") -> None:
     """Raise ``Refused``, naming what differs, where a store was made by other work."""
     wanted = prepared.job.identity
     differ = [name for name in wanted if wanted[name] != have.identity.get(name)]
@@ -69,14 +74,17 @@ def _same_work(have: Contents, prepared: Prepared, path: Path) -> None:
 
 
 def execute(
+    client: "Client",
     prepared: Prepared,
     job: Job,
     work: Plan,
     watch: Callable[[Record | str], None] | None = None,
 ) -> Result:
-    """Run a plan into its store, then fold its metrics; raises ``StoreFull`` where not even the store can be made."""
-    # a resumed run that has nothing left to do imports neither Dask's scheduler nor torch
-    from cluster.local import local
+    """Run a plan on a cluster into its store, then fold its metrics.
+
+    Raises ``StoreFull`` where not even the store can be made or grown.
+    """
+    # what is done already asks for neither a cluster nor torch, so neither is imported before it is needed
     from pipeline.engine import Trouble, run
     from pipeline.picture import detail
     from pipeline.summary import fold
@@ -92,8 +100,7 @@ def execute(
         if watch:
             watch(event if isinstance(event, Record) else f"{event.task}: {event.reason}")
 
-    with local(job.model, prepared.spec.cluster.workers) as client:
-        outcome = run(client, path, job, work.todo, told)
+    outcome = run(client, path, job, work.todo, told)
     if not outcome.full:
         fold(store)
         shown = detail(job, work.todo, store)

@@ -1,7 +1,7 @@
 """Run specifications: YAML, validated, with errors that name the key and the remedy."""
 
 import calendar
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -79,6 +79,11 @@ class Spec(_Strict):
     encoding: str = Field("uint16", description="uint16 (1e-4 reflectance) or float32.")
     cluster: Cluster = Cluster()
     out: Path = Field(description="Where the Zarr store goes.")
+
+    @field_validator("time", mode="before")
+    @classmethod
+    def _time_as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int | date) else value  # YAML reads 2017 and 2017-05-27 as such
 
     @field_validator("time")
     @classmethod

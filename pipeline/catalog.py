@@ -14,6 +14,7 @@ from pystac_client.stac_api_io import StacApiIO
 from requests.exceptions import RequestException
 from shapely.geometry import box, shape
 from urllib3 import Retry
+from urllib3.exceptions import HTTPError
 
 from pipeline.access import resolve
 from pipeline.errors import Refused
@@ -104,19 +105,23 @@ def _items(query: Query, collections: list[str]) -> Iterator[pystac.Item]:
             yield from _walk(pystac.read_file(query.catalog, stac_io=io), set(collections))
         else:
             raise Refused(f"there is no STAC catalog at {query.catalog}: the document there is of another kind.")
-    except (APIError, RequestException, pystac.STACError, OSError, json.JSONDecodeError, KeyError) as error:
+    except (APIError, RequestException, HTTPError, pystac.STACError, OSError, json.JSONDecodeError, KeyError) as error:
         raise Refused(
             f"there is no usable STAC catalog at {query.catalog} ({_reason(error)}); check the address and try again."
         ) from error
 
 
 def _retries() -> Retry:
-    """Five tries with pauses of 0.5, 1, 2 and 4 s, or as long as the service asks for."""
-    return Retry(total=5, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None)
+    """Five more tries with growing pauses, or as long as the service asks for; two where nothing answers at all."""
+    return Retry(total=5, connect=2, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None)
 
 
 def _reason(error: Exception) -> str:
-    """One line of an error, without the trail of retries that led to it."""
+    """A few words for an error, without the trail of retries that led to it."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, HTTPError | RequestException) and "onnect" in str(error):
+        return "nothing answers there"
     text = str(error).strip().splitlines()
     return text[0][:160] if text else type(error).__name__
 

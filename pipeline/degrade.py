@@ -61,16 +61,20 @@ def degrade(image: NDArray[np.floating], mtf: Sequence[float], ratio: int) -> ND
     if image.shape[1] % ratio or image.shape[2] % ratio:
         raise ValueError(f"{image.shape[1:]} pixels are not a multiple of the ratio {ratio}")
     weights = np.stack([kernel(m, ratio) for m in mtf])
-    along_x = _decimate(image.astype(np.float64), weights, ratio)
-    return _decimate(along_x.swapaxes(1, 2), weights, ratio).swapaxes(1, 2)
+    down = _decimate(image.astype(np.float64), weights, ratio, axis=1)
+    return _decimate(down, weights, ratio, axis=2)
 
 
-def _decimate(image: NDArray[np.float64], weights: NDArray[np.float64], ratio: int) -> NDArray[np.float64]:
-    """Weighted sums along the last axis, one a coarse pixel."""
+def _decimate(image: NDArray[np.float64], weights: NDArray[np.float64], ratio: int, axis: int) -> NDArray[np.float64]:
+    """Weighted sums along an axis, one a coarse pixel."""
     margin = reach(ratio)
-    padded = np.pad(image, ((0, 0), (0, 0), (margin, margin)), constant_values=np.nan)
-    count = image.shape[2] // ratio
-    total = np.zeros((*image.shape[:2], count))
+    padding = [(margin, margin) if a == axis else (0, 0) for a in range(3)]
+    padded = np.pad(image, padding, constant_values=np.nan)
+    count = image.shape[axis] // ratio
+    shape = tuple(count if a == axis else length for a, length in enumerate(image.shape))
+    total, term = np.zeros(shape), np.empty(shape)
     for tap in range(weights.shape[1]):
-        total += weights[:, tap, None, None] * padded[:, :, tap : tap + ratio * (count - 1) + 1 : ratio]
+        part = slice(tap, tap + ratio * (count - 1) + 1, ratio)
+        np.multiply(padded[:, part] if axis == 1 else padded[:, :, part], weights[:, tap, None, None], out=term)
+        total += term
     return total

@@ -25,17 +25,29 @@ class Encoding:
         """Stored numbers of values of any shape (NaN becomes the fill), and where a value was beyond what they hold."""
         if self.dtype == "float32":
             return values.astype(np.float32), np.zeros(values.shape, bool)
-        valid = np.isfinite(values)
-        units = np.rint((np.where(valid, values, 0).astype(np.float64) - self.offset) / self.scale)
         low, high = 1, np.iinfo(self.dtype).max
-        beyond = valid & ((units < low) | (units > high))
-        return np.where(valid, np.clip(units, low, high), self.fill).astype(self.dtype), beyond
+        numbers, beyond = np.empty(values.shape, self.dtype), np.empty(values.shape, bool)
+        for plane, out, over in zip(_planes(values), _planes(numbers), _planes(beyond), strict=True):
+            units = plane * values.dtype.type(1 / self.scale)
+            units -= values.dtype.type(self.offset / self.scale)
+            np.rint(units, out=units)
+            over[...] = (units < low) | (units > high)  # never true of NaN
+            invalid = np.isnan(units)
+            np.clip(units, low, high, out=units)
+            units[invalid] = self.fill
+            out[...] = units
+        return numbers, beyond
 
     def decode(self, numbers: NDArray) -> NDArray[np.float64]:
         """Values of stored numbers, NaN where they are the fill."""
         if self.dtype == "float32":
             return numbers.astype(np.float64)
         return np.where(numbers == self.fill, np.nan, numbers * self.scale + self.offset)
+
+
+def _planes(values: NDArray) -> NDArray:
+    """The same memory as a list of planes: one after the other, their temporaries stay in the processor's cache."""
+    return values.reshape((-1, *values.shape[-2:])) if values.ndim > 2 else values[None]
 
 
 # Offset so that the negative reflectances survive that Sentinel-2's own offset produces over dark water; the scale is

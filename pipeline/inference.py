@@ -72,3 +72,12 @@ def _stack(
     padding = (((0, 0), (0, size - t.shape[1]), (0, size - t.shape[2])) for t in tiles)
     full = [np.pad(t, p, mode="edge") if t.shape[1:] != (size, size) else t for t, p in zip(tiles, padding, strict=True)]
     return torch.from_numpy(np.stack(full)).to(device)
+
+
+def warm_up(network: "nn.Module", model: FusionModel) -> None:
+    """Run one tile, so that the first chunk does not pay for what libraries set up at the first call."""
+    factors = [wanted.resolution // model.output.resolution for wanted in model.inputs]
+    halo = model.halo + -model.halo % max(factors)
+    edge = model.tile + 2 * halo
+    sizes = [(len(wanted.bands), edge // f, edge // f) for wanted, f in zip(model.inputs, factors, strict=True)]
+    infer(network, model, [np.zeros(size, np.float32) for size in sizes], halo)

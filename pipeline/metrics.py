@@ -39,6 +39,14 @@ class BandSums:
         units = np.where(valid, np.rint(np.where(valid, values, 0) / UNIT), 0).astype(np.int64)
         return cls(int(valid.sum()), _total(units), _total(units * units))
 
+    @classmethod
+    def of_levels(cls, counts: NDArray[np.integer], values: NDArray[np.floating]) -> Self:
+        """The same sums from how many pixels have each of some values; a value that is NaN is left out."""
+        valid = np.isfinite(values) & (counts > 0)
+        units = np.rint(values[valid] / UNIT).astype(np.int64).tolist()
+        pairs = list(zip(counts[valid].tolist(), units, strict=True))
+        return cls(sum(n for n, _ in pairs), sum(n * u for n, u in pairs), sum(n * u * u for n, u in pairs))
+
     def __add__(self, other: Self) -> "BandSums":
         return BandSums(self.n + other.n, self.x + other.x, self.xx + other.xx)
 

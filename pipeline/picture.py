@@ -38,14 +38,15 @@ def colours(bands: Sequence[str], wanted: Sequence[str]) -> tuple[str, str, str]
 
 
 def shade(values: NDArray[np.floating], like: NDArray[np.floating] | None = None) -> NDArray[np.uint8]:
-    """Reflectance (3, rows, cols) as 8-bit colours, between its 1st and 99th percentile (or those of ``like``)."""
-    reference = values if like is None else like
-    known = np.isfinite(reference)
-    if not known.any():
-        return np.zeros(values.shape, np.uint8)
-    low, high = np.percentile(reference[known], [1, 99])
-    scaled = np.clip((np.nan_to_num(values) - low) / max(high - low, 1e-6), 0, 1) ** (1 / 1.6)
-    return np.where(np.isfinite(values), scaled * 255, 0).astype(np.uint8)
+    """Reflectance (3, rows, cols) as 8-bit colours, each between its 1st and 99th percentile (or those of ``like``)."""
+    out = np.zeros(values.shape, np.uint8)
+    for plane, source, reference in zip(out, values, values if like is None else like, strict=True):
+        known = np.isfinite(reference)
+        if known.any():
+            low, high = np.percentile(reference[known], [1, 99])
+            scaled = np.clip((np.nan_to_num(source) - low) / max(high - low, 1e-6), 0, 1)
+            plane[...] = np.where(np.isfinite(source), 255 * scaled ** (1 / 1.3), 0)
+    return out
 
 
 def best_day(store: Store) -> date:

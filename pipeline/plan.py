@@ -80,13 +80,28 @@ def _reads(job: Job, todo: Iterable[Task]) -> tuple[int, int, int]:
         window = task.chunk.window(job.halo)
         for wanted in job.model.inputs:
             n = lattice.pixels(wanted.resolution)
-            size = (window.height * n, window.width * n)
-            blocks = [1 + ceil((length - 1) / BLOCK) if length < BLOCK else ceil(length / BLOCK) + 1 for length in size]
-            files = len(wanted.bands) * len(task.scenes)
-            needed += files * size[0] * size[1] * 2
-            decoded += files * max(blocks[0] * blocks[1] * BLOCK**2 // 2, size[0] * size[1]) * 2
-            requests += files * (2 + blocks[0] * blocks[1])
+            for scene in task.scenes:
+                rows = _blocks(window.height * n, _pixels(scene, 1, wanted.resolution))
+                cols = _blocks(window.width * n, _pixels(scene, 0, wanted.resolution))
+                files = len(wanted.bands)
+                needed += 2 * files * window.height * window.width * n * n
+                decoded += 2 * files * max(rows[1] * cols[1], window.height * window.width * n * n)
+                requests += files * (2 + rows[0] * cols[0])
     return needed, decoded, requests
+
+
+def _pixels(scene: Scene, axis: int, resolution: int) -> int:
+    """Length of a scene's file in pixels, as its metadata has it."""
+    if scene.extent is None:
+        return 10980 * 10 // resolution
+    return round((scene.extent[axis + 2] - scene.extent[axis]) / resolution)
+
+
+def _blocks(window: int, file: int) -> tuple[int, int]:
+    """Blocks that a window meets along one axis, on average over its places, and their length in pixels."""
+    block = min(BLOCK, file)
+    count = min(ceil(file / block), ceil(window / block + 0.5)) if file > block else 1
+    return count, min(count * block, file)
 
 
 def _memory(job: Job) -> int:

@@ -1,0 +1,87 @@
+"""What the tests share: a simulated archive, a cluster, the command line, the folder of real data."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from distributed import Client
+
+from cluster.local import local
+from flows.prepare import prepare
+from flows.road import Result, execute, planned
+from flows.spec import validate
+from pipeline.models.registry import bicubic
+from pipeline.sensors import SENTINEL2
+from pipeline.simulated.archive import simulate
+from pipeline.store import Store
+
+ALL_BANDS = tuple(band.name for band in SENTINEL2.bands)
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated archive of 600 x 600 pixels on two days; gives its folder, not to be changed."""
+    folder = tmp_path_factory.mktemp("archive")
+    simulate(folder, size=600, dates=2, clouds=0.1, seed=3)
+    return folder
+
+
+@pytest.fixture
+def own_archive(archive: Path, tmp_path: Path) -> Path:
+    """A copy of the archive that a test may damage."""
+    return Path(shutil.copytree(archive, tmp_path / "archive"))
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Client]:
+    """A local cluster of two workers."""
+    with local(bicubic(SENTINEL2, ALL_BANDS, 10), workers=2) as found:
+        yield found
+
+
+def specification(archive: Path, out: Path, **changes: object) -> dict:
+    """A specification of the simulated archive as plain values."""
+    base = {
+        "flow": "sharpen",
+        "catalog": str(archive / "catalog.json"),
+        "area": {"tile": "33UVT"},
+        "time": "2024-06-01",
+        "level": "L2A",
+        "model": "bicubic",
+        "chunk": 300,
+        "out": str(out),
+    }
+    return base | changes
+
+
+@pytest.fixture
+def go(client: Client) -> Callable[[dict], tuple[Store, Result]]:
+    """Runs a specification of plain values on the shared cluster; gives the store and what the run came to."""
+
+    def run(raw: dict) -> tuple[Store, Result]:
+        prepared = prepare(validate(raw))
+        job, work = planned(prepared)
+        result = execute(client, prepared, job, work)
+        return Store(prepared.spec.out), result
+
+    return run
+
+
+def fusecube(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own."""
+    command = [sys.executable, "-m", "flows.cli", *(str(word) for word in words)]
+    environment = os.environ | {"COLUMNS": "200", "PYTHONWARNINGS": "ignore"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=240)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data; tests that need it are skipped, saying so, where it is not there."""
+    name = os.environ.get("FUSECUBE_REAL_DATA")
+    if not name or not Path(name).is_dir():
+        pytest.skip("FUSECUBE_REAL_DATA names no folder of real data")
+    return Path(name).resolve()
