@@ -50,13 +50,17 @@ def place(area: Area, scenes: Sequence[Scene], crs: str) -> Place:
     if shape_lonlat is not None:
         side = max(shape_lonlat.boundingbox.span_x, shape_lonlat.boundingbox.span_y)
         projected = shape_lonlat.to_crs(target, resolution=side / 200)
-        bounds: Bounds = tuple(projected.boundingbox.bbox)
-        return Place(target, bounds, wkt.dumps(projected.geom, rounding_precision=3) if area.geojson else None)
+        left, bottom, right, top = projected.boundingbox.bbox
+        return Place(
+            target,
+            (left, bottom, right, top),
+            wkt.dumps(projected.geom, rounding_precision=3) if area.geojson else None,
+        )
     extents = [scene.extent for scene in scenes if scene.extent and f"EPSG:{scene.epsg}" == target]
     if not extents:
         raise Refused(f"no scene states its extent in {target} (proj:transform, proj:shape); give the area as bbox.")
-    left, bottom, right, top = zip(*extents, strict=True)
-    return Place(target, (min(left), min(bottom), max(right), max(top)), None)
+    sides = list(zip(*extents, strict=True))
+    return Place(target, (min(sides[0]), min(sides[1]), max(sides[2]), max(sides[3])), None)
 
 
 def _crs(text: str) -> str:
@@ -65,7 +69,9 @@ def _crs(text: str) -> str:
     except CRSError:
         raise Refused(f"grid.crs: {text!r} is not a CRS; write EPSG:code or auto.") from None
     if not crs.projected or crs.units[0] not in ("metre", "meter", "m") or crs.epsg is None:
-        raise Refused(f"grid.crs: {text} is not a projected CRS in metres with an EPSG code; use the UTM zone, or auto.")
+        raise Refused(
+            f"grid.crs: {text} is not a projected CRS in metres with an EPSG code; use the UTM zone, or auto."
+        )
     return f"EPSG:{crs.epsg}"
 
 

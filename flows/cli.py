@@ -36,8 +36,12 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
-SpecFile = Annotated[Path, typer.Argument(help="Run specification, YAML; `fusecube init sharpen` writes one.", metavar="SPEC")]
-Changes = Annotated[list[str] | None, typer.Option("--set", help="Replace an entry: `--set chunk=600 --set cluster.workers=1`.")]
+SpecFile = Annotated[
+    Path, typer.Argument(help="Run specification, YAML; `fusecube init sharpen` writes one.", metavar="SPEC")
+]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="Replace an entry: `--set chunk=600 --set cluster.workers=1`.")
+]
 StorePath = Annotated[Path, typer.Argument(help="Zarr store that a run wrote.", metavar="STORE")]
 
 
@@ -63,13 +67,19 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def common(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Options of every command."""
 
 
 @app.command()
 def demo(
-    to: Annotated[Path, typer.Option("--out", help="Folder for everything that the demonstration makes.")] = Path("runs/demo"),
+    to: Annotated[Path, typer.Option("--out", help="Folder for everything that the demonstration makes.")] = Path(
+        "runs/demo"
+    ),
     size: Annotated[int, typer.Option(help="Edge of the simulated scene in 10 m pixels, a multiple of 6.")] = 600,
 ) -> None:
     """Simulate a scene, fuse it, and leave a Zarr store, a report and a picture: nothing to configure."""
@@ -105,7 +115,9 @@ def _simulate(to: Path, size: int, dates: int, clouds: float, seed: int) -> Path
     from pipeline.simulated.archive import simulate as write
 
     if size <= 0 or size % 6:
-        raise Refused(f"--size {size} is not a multiple of 6 pixels (60 m); the nearest is {max(6, round(size / 6) * 6)}.")
+        raise Refused(
+            f"--size {size} is not a multiple of 6 pixels (60 m); the nearest is {max(6, round(size / 6) * 6)}."
+        )
     with _bar("simulating", dates * 2) as advance:
         return write(to, size, dates, clouds, seed, told=lambda _: advance())
 
@@ -143,8 +155,14 @@ def plan(spec: SpecFile, change: Changes = None) -> None:
     table = Table(show_header=False, title=f"plan of {spec.name}: {job.flow} with {job.model.name}")
     table.add_row("area", f"{width} x {height} px at {float(layout.lattice.resolution):g} m in {layout.lattice.crs}")
     table.add_row("scenes", f"{work.scenes} on {work.days} days, level {job.level}")
-    table.add_row("chunks", f"{len(work.todo)} to do, {work.done} done; {layout.core_pixels} px, halo {job.halo * layout.lattice.pixels()} px")
-    table.add_row("to read", f"{_size(work.read_bytes)} decoded for {_size(work.needed_bytes)} needed (x {work.amplification:.1f})")
+    table.add_row(
+        "chunks",
+        f"{len(work.todo)} to do, {work.done} done; {layout.core_pixels} px, halo {job.halo * layout.lattice.pixels()} px",
+    )
+    table.add_row(
+        "to read",
+        f"{_size(work.read_bytes)} decoded for {_size(work.needed_bytes)} needed (x {work.amplification:.1f})",
+    )
     table.add_row("requests", f"about {work.requests}, were the files remote in blocks of 1024 px")
     table.add_row("to write", f"{_size(work.written_bytes)} before compression")
     table.add_row("memory", f"about {_size(work.worker_bytes)} a worker, {workers} workers")
@@ -178,13 +196,19 @@ def status(store: StorePath) -> None:
     for scene, band, reason in failures:
         out.print(f"not read: {scene} {band}: {reason}", style="red", highlight=False, soft_wrap=True)
     if len(records) < expected:
-        out.print(f"{expected - len(records)} of {expected} chunks are not done; run the specification again.", highlight=False)
+        out.print(
+            f"{expected - len(records)} of {expected} chunks are not done; run the specification again.",
+            highlight=False,
+        )
     if failures or len(records) < expected:
         raise typer.Exit(1)
 
 
 @app.command()
-def report(store: StorePath, to: Annotated[Path | None, typer.Option("--out", help="HTML file; by default beside the store.")] = None) -> None:
+def report(
+    store: StorePath,
+    to: Annotated[Path | None, typer.Option("--out", help="HTML file; by default beside the store.")] = None,
+) -> None:
     """Write the page about a store: one self-contained HTML file."""
     from pipeline.report import write_report
 

@@ -70,17 +70,15 @@ def _query(spec: Spec, margin: float) -> Query:
 
 def _why_none(query: Query, spec: Spec) -> str:
     """Which part of a query nothing answers: widen one condition after the other and see."""
-    always = {"start": period("0001")[0], "end": period("9998")[1]}
-    other_times = find(replace(query, limit=50, **always))
+    ever = replace(query, start=period("0001")[0], end=period("9998")[1])
+    other_times = find(replace(ever, limit=50))
     if other_times:
         days = sorted({scene.solar_day for scene in other_times})
-        return (
-            f"no scene of {query.sensor.name} in {spec.time}; the area has scenes from {days[0]} to {days[-1]}: change time:."
-        )
+        return f"no scene of {query.sensor.name} in {spec.time}; the area has scenes from {days[0]} to {days[-1]}: change time:."
     cloudier = find(replace(query, limit=1, max_cloud=100.0))
     if cloudier:
         return f"no scene with {query.max_cloud:g} % clouds or less; raise max_cloud:."
-    elsewhere = find(replace(query, limit=50, bbox=None, tile=None, scenes=(), level=None, max_cloud=100.0, **always))
+    elsewhere = find(replace(ever, limit=50, bbox=None, tile=None, scenes=(), level=None, max_cloud=100.0))
     if not elsewhere:
         return f"the catalog at {spec.catalog} has no scene of {query.sensor.name}; name another with catalog:."
     if spec.area.scene or query.scenes:

@@ -31,7 +31,9 @@ class Area(_Strict):
         None, description="West, south, east, north in degrees."
     )
     geojson: Path | None = Field(None, description="File with a polygon in degrees; the result is clipped to it.")
-    tile: str | None = Field(None, description="A whole Sentinel-2 tile, such as 33UUB.", pattern=r"^\d{2}[C-X][A-Z]{2}$")
+    tile: str | None = Field(
+        None, description="A whole Sentinel-2 tile, such as 33UUB.", pattern=r"^\d{2}[C-X][A-Z]{2}$"
+    )
     scene: str | None = Field(None, description="The whole of one item, by its id.")
 
     @model_validator(mode="after")
@@ -50,7 +52,8 @@ class Grid(_Strict):
     crs: str = Field("auto", description="EPSG:code of a CRS in metres; auto takes the one that most scenes have.")
     resolution: int = Field(10, gt=0, description="Ground sampling distance in metres.")
     anchor: tuple[int, int] = Field(
-        (0, 0), description="Easting and northing of a pixel corner, for files whose pixels are shifted against the CRS."
+        (0, 0),
+        description="Easting and northing of a pixel corner, for files whose pixels are shifted against the CRS.",
     )
 
 
@@ -65,12 +68,18 @@ class Spec(_Strict):
     """A run specification."""
 
     flow: str = Field(description="What to make: sharpen.")
-    catalog: str = Field(description="A STAC API or static catalog (https://…), or a path to catalog.json or an item collection.")
+    catalog: str = Field(
+        description="A STAC API or static catalog (https://…), or a path to catalog.json or an item collection."
+    )
     area: Area
-    time: str = Field(description="A date or two with a slash between: 2017-05, 2017-05-01/2017-06-01; both ends count.")
+    time: str = Field(
+        description="A date or two with a slash between: 2017-05, 2017-05-01/2017-06-01; both ends count."
+    )
     model: str = Field("bicubic", description="How to fuse.")
     level: Literal["L1C", "L2A"] | None = Field(None, description="Processing level; by default the highest there is.")
-    bands: tuple[str, ...] | None = Field(None, description="Bands of the result; by default all of the sensor.", min_length=1)
+    bands: tuple[str, ...] | None = Field(
+        None, description="Bands of the result; by default all of the sensor.", min_length=1
+    )
     scenes: tuple[str, ...] = Field((), description="Only these item ids.")
     max_cloud: float = Field(100, ge=0, le=100, description="Highest cloud cover of a scene in percent.")
     grid: Grid = Grid()
@@ -153,9 +162,11 @@ def _span(text: str) -> tuple[datetime, datetime]:
         parts = []
     try:
         if 1 <= len(parts) <= 3:
-            start = datetime(parts[0], *(parts[1:] or [1]), *([1] if len(parts) < 3 else []), tzinfo=UTC)  # type: ignore[misc]
-            days = {1: 366 if calendar.isleap(parts[0]) else 365, 2: calendar.monthrange(start.year, start.month)[1], 3: 1}
-            return start, start + timedelta(days=days[len(parts)], microseconds=-1)
+            year, month, day = [*parts, 1, 1][:3]
+            start = datetime(year, month, day, tzinfo=UTC)
+            month_days = calendar.monthrange(year, month)[1]
+            days = {1: 366 if calendar.isleap(year) else 365, 2: month_days, 3: 1}[len(parts)]
+            return start, start + timedelta(days=days, microseconds=-1)
         moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC),) * 2
     except ValueError:
@@ -175,7 +186,9 @@ def load(path: Path, changes: tuple[str, ...] = ()) -> Spec:
     try:
         raw = yaml.safe_load(path.read_text())
     except OSError:
-        raise Refused(f"there is no specification at {path}; 'fusecube init sharpen' writes one to start from.") from None
+        raise Refused(
+            f"there is no specification at {path}; 'fusecube init sharpen' writes one to start from."
+        ) from None
     except yaml.YAMLError as error:
         raise Refused(f"{path} is not YAML: {' '.join(str(error).split())[:200]}.") from None
     if not isinstance(raw, dict):
@@ -209,8 +222,8 @@ def _set(raw: dict[str, Any], change: str) -> None:
 def _fault(fault: dict[str, Any]) -> str:
     place = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        model = {"area": Area, "grid": Grid, "cluster": Cluster}.get(str(fault["loc"][0]), Spec)
-        known = (model if len(fault["loc"]) > 1 else Spec).model_fields
+        nested: dict[str, type[BaseModel]] = {"area": Area, "grid": Grid, "cluster": Cluster}
+        known = (nested[str(fault["loc"][0])] if len(fault["loc"]) > 1 else Spec).model_fields
         return f"unknown key '{place}': {nearest(str(fault['loc'][-1]), known)}"
     if fault["type"] == "missing":
         return f"key '{place}' is missing: {Spec.model_fields[place].description or 'see fusecube init'}"

@@ -91,6 +91,8 @@ def _items(query: Query, collections: list[str]) -> Iterator[pystac.Item]:
     io = RetryStacIO(retry=_retries())
     try:
         document = json.loads(io.read_text(query.catalog))
+        if not isinstance(document, dict):
+            raise Refused(f"there is no STAC catalog at {query.catalog}: the document there is of another kind.")
         kind = document.get("type")
         if kind == "FeatureCollection":
             for feature in document.get("features", []):
@@ -105,15 +107,21 @@ def _items(query: Query, collections: list[str]) -> Iterator[pystac.Item]:
             yield from _walk(pystac.read_file(query.catalog, stac_io=io), set(collections))
         else:
             raise Refused(f"there is no STAC catalog at {query.catalog}: the document there is of another kind.")
-    except (APIError, RequestException, HTTPError, pystac.STACError, OSError, json.JSONDecodeError, KeyError) as error:
+    except Refused:
+        raise
+    except (APIError, RequestException, HTTPError, OSError) as error:
         raise Refused(
             f"there is no usable STAC catalog at {query.catalog} ({_reason(error)}); check the address and try again."
         ) from error
+    except (pystac.STACError, pystac.STACTypeError, ValueError, KeyError, TypeError) as error:
+        raise Refused(f"the STAC catalog at {query.catalog} is not valid ({_reason(error)}); mend it there.") from error
 
 
 def _retries() -> Retry:
     """Five more tries with growing pauses, or as long as the service asks for; two where nothing answers at all."""
-    return Retry(total=5, connect=2, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None)
+    return Retry(
+        total=5, connect=2, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None
+    )
 
 
 def _reason(error: Exception) -> str:

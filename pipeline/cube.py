@@ -10,8 +10,8 @@ from datetime import UTC
 from functools import partial
 
 import numpy as np
-import stackstac
 import rioxarray  # noqa: F401  (the .rio accessor)
+import stackstac
 import xarray as xr
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
@@ -45,10 +45,11 @@ def read(
     classes = table.classification is not None and list(bands) == [table.classification.name]
     dtype = np.dtype("uint8" if classes else "uint16")
     bounds = tuple(geobox.boundingbox.bbox)
+    epsg = _epsg(geobox)
     cube = stackstac.stack(
-        [_plain_item(scene, bands, geobox.crs.epsg, bounds) for scene in scenes],
+        [_plain_item(scene, bands, epsg, bounds) for scene in scenes],
         assets=list(bands),
-        epsg=geobox.crs.epsg,
+        epsg=epsg,
         bounds=bounds,
         resolution=geobox.resolution.x,
         snap_bounds=False,
@@ -66,6 +67,12 @@ def read(
     if cube.shape[-2:] != geobox.shape:
         raise AssertionError(f"stackstac made {cube.shape[-2:]} pixels of a window of {geobox.shape}")
     return cube.drop_vars([name for name in cube.coords if cube.coords[name].dtype == object and name != "band"])
+
+
+def _epsg(geobox: GeoBox) -> int:
+    if geobox.crs is None or geobox.crs.epsg is None:
+        raise ValueError(f"a cube needs a CRS with an EPSG code, not {geobox.crs}")
+    return int(geobox.crs.epsg)
 
 
 def _plain_item(scene: Scene, bands: Sequence[str], epsg: int, bounds: tuple[float, ...]) -> dict:
@@ -116,4 +123,4 @@ def _decoded(numbers: xr.DataArray, scenes: Sequence[Scene], table: Sensor, geob
         wavelength=("band", [table.band(b).center for b in names]),
     )
     values.attrs = {"units": "1", "long_name": f"{table.quantity}, {scenes[0].level}", "grid_mapping": "spatial_ref"}
-    return values.to_dataset(name=table.quantity).rio.write_crs(geobox.crs.epsg)
+    return values.to_dataset(name=table.quantity).rio.write_crs(_epsg(geobox))

@@ -93,7 +93,7 @@ def run(
 ) -> Outcome:
     """Stream tasks over a cluster into the store at ``path``; ends when all are finished or no space is left."""
     pending = iter(todo)
-    names: dict[str, str] = {}
+    names: dict[object, str] = {}
     written: list[Record] = []
     troubles: list[Trouble] = []
     full = False
@@ -159,4 +159,3 @@ def _lazy_day(job: Job, day: list[Task], bands: int, dtype: np.dtype) -> tuple[d
 def _arrays(job: Job, task: Task) -> tuple[np.ndarray, np.ndarray]:
     fused = fuse_chunk(job, task, networks.get(job.model))
     return fused.numbers, fused.flags
-

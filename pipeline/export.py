@@ -74,9 +74,7 @@ def _profile(store: Store, array: zarr.Array, bands: int) -> dict[str, Any]:
     }
 
 
-def _strips(
-    array: zarr.Array, time: int, rows: slice, cols: slice, height: int
-) -> Iterator[tuple[Window, np.ndarray]]:
+def _strips(array: zarr.Array, time: int, rows: slice, cols: slice, height: int) -> Iterator[tuple[Window, np.ndarray]]:
     for top in range(rows.start, rows.stop, height):
         part = slice(top, min(top + height, rows.stop))
         values = np.asarray(array[time, ..., part, cols])

@@ -144,7 +144,7 @@ def _validity(
         missing = gaps.repeat(times, axis=1).repeat(times, axis=2)
         for band, places in zip(wanted.bands, missing, strict=True):
             valid[model.output.bands.index(band)] = ~places[inside]
-        anywhere = missing.any(axis=0)
+        anywhere: NDArray[np.bool_] = np.asarray(missing.any(axis=0))
         if wanted.influence:
             influenced |= dilate(anywhere, wanted.influence)[inside] & ~anywhere[inside]
     flags = flags.copy()
@@ -178,7 +178,9 @@ def _outside(job: Job, core: Box) -> NDArray[np.bool_]:
     if job.clip is None:
         return np.zeros(geobox.shape, bool)
     polygon = _polygon(job.clip)
-    return rasterize([(polygon, 0)], out_shape=geobox.shape, fill=1, transform=geobox.affine, dtype="uint8").astype(bool)
+    return rasterize([(polygon, 0)], out_shape=geobox.shape, fill=1, transform=geobox.affine, dtype="uint8").astype(
+        bool
+    )
 
 
 @cache
@@ -203,7 +205,10 @@ def _record(
         ratio = wanted.resolution // job.model.output.resolution
         if ratio == 1:
             continue
-        pairs = [_compared(job, wanted, i, stored[band], plane) for i, (band, plane) in enumerate(zip(wanted.bands, x, strict=True))]
+        pairs = [
+            _compared(job, wanted, i, stored[band], plane)
+            for i, (band, plane) in enumerate(zip(wanted.bands, x, strict=True))
+        ]
         consistency |= {b: PairSums.of(*pair) for b, pair in zip(wanted.bands, pairs, strict=True)}
         seen, truth = (np.stack(side) for side in zip(*pairs, strict=True))
         angles[f"{wanted.resolution}m"] = AngleSums.of(seen, truth)
@@ -216,7 +221,9 @@ def _record(
         scenes=used,
         readings=readings,
         failures=failures,
-        flags={f.name: int(((flags & np.uint16(f)) > 0).sum()) for f in Flag if f.name and (flags & np.uint16(f)).any()},
+        flags={
+            f.name: int(((flags & np.uint16(f)) > 0).sum()) for f in Flag if f.name and (flags & np.uint16(f)).any()
+        },
         bands={band: _sums(job, plane) for band, plane in zip(job.model.output.bands, numbers, strict=True)},
         consistency=consistency,
         angles=angles,
@@ -257,7 +264,9 @@ def _sources(
     failures, used = [], []
     for scene in task.scenes:
         places = {address(scene, band): band for band in [*bands, *([classes.name] if classes else [])]}
-        failures += [Failure(scene.id, band, journal.failures[a]) for a, band in places.items() if a in journal.failures]
+        failures += [
+            Failure(scene.id, band, journal.failures[a]) for a, band in places.items() if a in journal.failures
+        ]
         for place in places.keys() & journal.outcomes.keys():
             readings.setdefault(places[place], set()).add(journal.outcomes[place])
         if places.keys() & (journal.outcomes.keys() | journal.failures.keys()):

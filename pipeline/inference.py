@@ -70,7 +70,9 @@ def _stack(
     size = edge // factor
     tiles = [x[:, top // factor :, left // factor :][:, :size, :size] for top, left in corners]
     padding = (((0, 0), (0, size - t.shape[1]), (0, size - t.shape[2])) for t in tiles)
-    full = [np.pad(t, p, mode="edge") if t.shape[1:] != (size, size) else t for t, p in zip(tiles, padding, strict=True)]
+    full = [
+        np.pad(t, p, mode="edge") if t.shape[1:] != (size, size) else t for t, p in zip(tiles, padding, strict=True)
+    ]
     return torch.from_numpy(np.stack(full)).to(device)
 
 

@@ -23,7 +23,9 @@ class Ledger:
 
     def done(self) -> set[str]:
         """Keys of the chunks that are complete and missed no file; by listing alone."""
-        return {name.split("-")[-1].removesuffix(".json") for name in self._names() if not name.endswith(".failed.json")}
+        return {
+            name.split("-")[-1].removesuffix(".json") for name in self._names() if not name.endswith(".failed.json")
+        }
 
     def put(self, record: Record) -> None:
         """Write a record, whole or not at all."""

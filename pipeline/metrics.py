@@ -5,9 +5,9 @@ same result in any order and for any cut, to the last digit.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import log10, nan, sqrt
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,12 +90,15 @@ class PairSums:
         return cls(int(valid.sum()), _total(x), _total(y), _total(x * x), _total(y * y), _total(x * y), top)
 
     def __add__(self, other: Self) -> "PairSums":
-        sums = (a + b for a, b in zip(self.as_tuple()[:-1], other.as_tuple()[:-1], strict=True))
-        return PairSums(*sums, top=max(self.top, other.top))
-
-    def as_tuple(self) -> tuple[int, ...]:
-        """All fields in their order."""
-        return tuple(asdict(self).values())
+        return PairSums(
+            n=self.n + other.n,
+            x=self.x + other.x,
+            y=self.y + other.y,
+            xx=self.xx + other.xx,
+            yy=self.yy + other.yy,
+            xy=self.xy + other.xy,
+            top=max(self.top, other.top),
+        )
 
     @property
     def mse(self) -> float:
@@ -159,8 +162,3 @@ def ergas(bands: Sequence[PairSums], ratio: int) -> float:
     """
     terms = [pair.mse / (UNIT * pair.y / pair.n) ** 2 for pair in bands if pair.n and pair.y]
     return 100 / ratio * sqrt(sum(terms) / len(terms)) if terms else nan
-
-
-def as_json(sums: BandSums | PairSums | AngleSums) -> dict[str, Any]:
-    """The fields of sums as plain numbers."""
-    return asdict(sums)

@@ -51,7 +51,7 @@ def shade(values: NDArray[np.floating], like: NDArray[np.floating] | None = None
 
 def best_day(store: Store) -> date:
     """The day with the most valid, cloudless pixels."""
-    seen: dict[date, int] = {day: 0 for day in store.contents.days}
+    seen: dict[date, int] = dict.fromkeys(store.contents.days, 0)
     for record in current(store):
         seen[record.day] += record.valid - record.flags.get("CLOUD", 0) - record.flags.get("CIRRUS", 0)
     return max(seen, key=lambda day: seen[day])
@@ -101,7 +101,7 @@ def detail(job: Job, tasks: Sequence[Task], store: Store) -> dict[str, tuple[Seq
     task = max(mine, key=lambda t: _liveliness(records[t.chunk.core], chosen))
     box = _middle(task.chunk, DETAIL // job.layout.lattice.pixels())
     journal = Journal()
-    layers = {}
+    layers: dict[str, NDArray[np.float32]] = {}
     for wanted in job.model.inputs:
         values = read_day(job, task, wanted, box, journal)
         times = wanted.resolution // job.model.output.resolution
@@ -145,4 +145,3 @@ def save_quick_look(store: Store, path: Path) -> Path:
     """Write the quick look of the best day as a PNG."""
     quick_look(store, best_day(store)).save(path)
     return path
-

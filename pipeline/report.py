@@ -78,21 +78,25 @@ def _worst(record: Record) -> float:
 def write_report(store: Store, path: Path) -> Path:
     """Write the page about a store."""
     records = current(store)
-    page = _environment().get_template("report.html").render(
-        title=store.path.stem,
-        contents=store.contents,
-        model=store.contents.identity["model"],
-        specification=yaml.safe_dump(dict(store.contents.specification), sort_keys=False, allow_unicode=True),
-        totals=Totals.of(records),
-        expected=sum(1 for _ in store.contents.layout.chunks()) * len(store.contents.days),
-        maps=[m for day in store.contents.days for m in _maps(store, [r for r in records if r.day == day], day)],
-        days=_days(store, records),
-        bands=_bands(store, records),
-        readings=_readings(records),
-        preview=_preview(store),
-        look=_data_uri(_look(store)),
-        area=_area(store),
-        disk=sum(f.stat().st_size for f in store.path.rglob("*") if f.is_file()),
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            title=store.path.stem,
+            contents=store.contents,
+            model=store.contents.identity["model"],
+            specification=yaml.safe_dump(dict(store.contents.specification), sort_keys=False, allow_unicode=True),
+            totals=Totals.of(records),
+            expected=sum(1 for _ in store.contents.layout.chunks()) * len(store.contents.days),
+            maps=[m for day in store.contents.days for m in _maps(store, [r for r in records if r.day == day], day)],
+            days=_days(store, records),
+            bands=_bands(store, records),
+            readings=_readings(records),
+            preview=_preview(store),
+            look=_data_uri(_look(store)),
+            area=_area(store),
+            disk=sum(f.stat().st_size for f in store.path.rglob("*") if f.is_file()),
+        )
     )
     path.write_text(page, encoding="utf-8")
     return path
@@ -100,7 +104,9 @@ def write_report(store: Store, path: Path) -> Path:
 
 def _environment() -> jinja2.Environment:
     loader = jinja2.FunctionLoader(lambda name: (files("pipeline") / "templates" / name).read_text(encoding="utf-8"))
-    return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    return jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
 
 
 def _look(store: Store) -> bytes:
@@ -115,7 +121,9 @@ def _preview(store: Store) -> dict[str, str] | None:
     """The detail before and after, twice enlarged, where the store has one."""
     if "preview" not in store.group:
         return None
-    return {name: _data_uri(png(np.asarray(store.array(f"preview/{name}")[:]), times=2)) for name in ("before", "after")}
+    return {
+        name: _data_uri(png(np.asarray(store.array(f"preview/{name}")[:]), times=2)) for name in ("before", "after")
+    }
 
 
 def _maps(store: Store, records: list[Record], day: date) -> list[Map]:
@@ -141,7 +149,9 @@ def _maps(store: Store, records: list[Record], day: date) -> list[Map]:
             )
             for box, value in values.items()
         )
-        found.append(Map(day, name, form.format(low), form.format(high), cells, frame.width * scale, frame.height * scale))
+        found.append(
+            Map(day, name, form.format(low), form.format(high), cells, frame.width * scale, frame.height * scale)
+        )
     return found
 
 
@@ -158,8 +168,13 @@ def _days(store: Store, records: list[Record]) -> list[dict[str, Any]]:
     for day in store.contents.days:
         mine = [r for r in records if r.day == day]
         total = Totals.of(mine)
-        share = {name: total.flags.get(name, 0) / total.pixels if total.pixels else 0.0 for name in ("NODATA", "CLOUD", "SHADOW", "SNOW")}
-        rows.append({"day": day, "chunks": len(mine), "scenes": sorted({s for r in mine for s in r.scenes}), "share": share})
+        share = {
+            name: total.flags.get(name, 0) / total.pixels if total.pixels else 0.0
+            for name in ("NODATA", "CLOUD", "SHADOW", "SNOW")
+        }
+        rows.append(
+            {"day": day, "chunks": len(mine), "scenes": sorted({s for r in mine for s in r.scenes}), "share": share}
+        )
     return rows
 
 

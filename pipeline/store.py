@@ -103,7 +103,8 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.group = zarr.open_group(path, mode="r+")
-        self.contents = Contents.from_attrs(dict(self.group.attrs)["fusecube"])
+        attributes: dict[str, Any] = dict(self.group.attrs)
+        self.contents = Contents.from_attrs(attributes["fusecube"])
         self.ledger = Ledger(path)
 
     @classmethod

@@ -101,7 +101,9 @@ class FusionModel:
             )
         unit = lcm(lattice.pixels(), self.align)
         if self.tile % unit:
-            raise Refused(f"model '{self.name}' declares tiles of {self.tile} px, which is off the lattice ({unit} px).")
+            raise Refused(
+                f"model '{self.name}' declares tiles of {self.tile} px, which is off the lattice ({unit} px)."
+            )
 
     def _check_input(self, wanted: Input, lattice: Lattice, scenes: Sequence[Scene]) -> None:
         table = sensor(wanted.sensor)

@@ -82,7 +82,7 @@ def simulate(
 
 
 def _collection(level: str) -> pystac.Collection:
-    everywhere = pystac.SpatialExtent([[-180, -90, 180, 90]])
+    everywhere = pystac.SpatialExtent([[-180.0, -90.0, 180.0, 90.0]])
     always = pystac.TemporalExtent([[FIRST_DAY, None]])
     name = f"sentinel-2-{level.lower()}"
     return pystac.Collection(name, f"Simulated Sentinel-2 {level}", pystac.Extent(everywhere, always))
@@ -118,7 +118,9 @@ def _item(out: Path, view: View, lattice: Lattice, area: Box) -> pystac.Item:
     grid = lattice.geobox(area, 10)
     truth = folder / "truth.tif"
     write_cog(truth, view.truth, grid, descriptions=[b.name for b in SENTINEL2.bands])
-    item.add_asset("truth", pystac.Asset(str(truth.resolve()), title="Every band at 10 m, without noise", roles=["reference"]))
+    item.add_asset(
+        "truth", pystac.Asset(str(truth.resolve()), title="Every band at 10 m, without noise", roles=["reference"])
+    )
     return item
 
 

@@ -101,7 +101,8 @@ def observe(scenery: Scenery, level: str, acquired: datetime, clouds: float, see
     margin = MARGIN * 6
     inside = (slice(margin, -margin), slice(margin, -margin))
     rng = np.random.default_rng([seed, day, 0 if level == "L1C" else 1])
-    truth, numbers = [], {}
+    truth: list[NDArray[np.float32]] = []
+    numbers: dict[str, NDArray] = {}
     for band, ground in zip(SENTINEL2.bands, scenery.surface, strict=True):
         lit = ground * (1 - 0.6 * shadow)
         bright = lit * (1 - thick) + _cloud_reflectance(band) * thick

@@ -69,11 +69,11 @@ class World:
             x, y = self.left + self.size * rng.uniform(0.1, 0.9), self.top - self.size * rng.uniform(0.1, 0.9)
             turns = np.linspace(0, 2 * pi, 24, endpoint=False)
             radii = rng.uniform(60, 180) * (1 + 0.25 * np.sin(3 * turns + rng.uniform(0, 6)))
-            yield Feature(Polygon(np.column_stack([x + radii * np.cos(turns), y + radii * np.sin(turns)])), (("water", 1.0),))
+            yield Feature(
+                Polygon(np.column_stack([x + radii * np.cos(turns), y + radii * np.sin(turns)])), (("water", 1.0),)
+            )
 
-    def _roads(
-        self, rng: np.random.Generator, angle: float, centre: tuple[float, float]
-    ) -> Iterator[Feature]:
+    def _roads(self, rng: np.random.Generator, angle: float, centre: tuple[float, float]) -> Iterator[Feature]:
         """Straight roads along the fields, wide and narrow."""
         for index in range(max(3, round(self.size / 900))):
             place = rng.uniform(-0.6, 0.6) * self.size

@@ -35,7 +35,9 @@ def main() -> None:
             total = Totals.of(outcome.written)
             parts = ", ".join(f"{stage} {s / total.chunks:.3f}" for stage, s in total.seconds.items())
             busy = sum(total.seconds.values()) / 2 / wall
-            print(f"chunk {chunk}: wall {wall:.2f} s for {total.chunks} chunks; seconds a chunk: {parts}; busy {busy:.2f}")
+            print(
+                f"chunk {chunk}: wall {wall:.2f} s for {total.chunks} chunks; seconds a chunk: {parts}; busy {busy:.2f}"
+            )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,9 @@ def job_of(catalog: Path, size: int, chunk: int, out: Path, width: int) -> tuple
     return prepared, job, work
 
 
-def engine(catalog: Path, size: int, chunk: int, folder: Path, width: int) -> tuple[float, float, dict[str, float], int]:
+def engine(
+    catalog: Path, size: int, chunk: int, folder: Path, width: int
+) -> tuple[float, float, dict[str, float], int]:
     """Seconds of the engine and of the bare loop on the same cluster, of the stages, and the peak memory of a worker."""
     out = folder / f"{size}-{chunk}.zarr"
     prepared, job, work = job_of(catalog, size, chunk, out, width)
@@ -51,7 +53,9 @@ def engine(catalog: Path, size: int, chunk: int, folder: Path, width: int) -> tu
         workers = list(client.scheduler_info()["workers"])
         start = time.perf_counter()
         shares = [tiles // len(workers) + (i < tiles % len(workers)) for i in range(len(workers))]
-        loops = [client.submit(bare, job, share, workers=[w], pure=False) for w, share in zip(workers, shares, strict=True)]
+        loops = [
+            client.submit(bare, job, share, workers=[w], pure=False) for w, share in zip(workers, shares, strict=True)
+        ]
         for loop in loops:
             loop.result()
         return seconds, time.perf_counter() - start, stages, peak
@@ -67,7 +71,9 @@ def bare(job: Job, tiles: int) -> None:
     edge = model.tile + 2 * job.halo * job.layout.lattice.pixels()
     rng = np.random.default_rng(0)
     inputs = [
-        torch.from_numpy(rng.random((1, len(i.bands), edge * 10 // i.resolution, edge * 10 // i.resolution), np.float32))
+        torch.from_numpy(
+            rng.random((1, len(i.bands), edge * 10 // i.resolution, edge * 10 // i.resolution), np.float32)
+        )
         for i in model.inputs
     ]
     with torch.inference_mode():

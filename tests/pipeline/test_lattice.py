@@ -24,19 +24,10 @@ def lattice_of(resolutions, anchor=(0, 0)):
 
 S2 = lattice_of([10, 20, 60])
 
-lattices = st.builds(
-    lattice_of,
-    st.sampled_from(FAMILIES),
-    st.tuples(st.fractions(-90, 90, max_denominator=8), st.fractions(-90, 90, max_denominator=8)),
-)
-edges = st.integers(1, 23)
-boxes = st.builds(
-    lambda left, top, width, height: Box(left, top, left + width, top + height),
-    st.integers(-40, 40),
-    st.integers(-40, 40),
-    edges,
-    edges,
-)
+anchors = st.tuples(st.fractions(-90, 90, max_denominator=8), st.fractions(-90, 90, max_denominator=8))
+lattices = st.builds(lattice_of, st.sampled_from(FAMILIES), anchors)
+corners = st.tuples(st.integers(-40, 40), st.integers(-40, 40))
+boxes = st.builds(lambda c, w, h: Box(*c, c[0] + w, c[1] + h), corners, st.integers(1, 23), st.integers(1, 23))
 ground = st.tuples(st.floats(-1e6, 1e6), st.floats(-1e7, 1e7), st.floats(0.01, 2e4), st.floats(0.01, 2e4)).map(
     lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
 )
@@ -103,6 +94,7 @@ def cells(box):
 @quick
 def test_boxes_as_sets_of_cells(a, b, multiple):
     assert cells(a.intersection(b)) == cells(a) & cells(b)
+    assert a.intersection(Box(a.right, b.top, a.right + 1, b.bottom)) is None  # side by side
     assert cells(a.union(b)) >= cells(a) | cells(b)
     assert a.holds(b) == (cells(a) >= cells(b))
     out = a.outward(multiple)
@@ -111,7 +103,7 @@ def test_boxes_as_sets_of_cells(a, b, multiple):
     assert max(out.width - a.width, out.height - a.height) < 2 * multiple
 
 
-@given(st.sampled_from(FAMILIES), st.tuples(st.integers(-50, 50), st.integers(-50, 50)), boxes)
+@given(st.sampled_from(FAMILIES), corners, boxes)
 @quick
 def test_grids_of_every_resolution_share_corner_and_ground(resolutions, anchor, box):
     lattice = lattice_of(resolutions, anchor)
@@ -159,6 +151,7 @@ def test_growing_keeps_every_whole_core_in_place(area, core, additions):
 def test_growing_by_hand():
     # cores of 4 from column 0: 3 more to the west take a whole core, 5 take two; eastwards the frame ends at the area
     layout = Layout.over(S2, Box(0, 0, 10, 4), 4)
+    assert layout.slot(0, 2) == Box(8, 0, 10, 4)
     assert layout.grown(Box(-3, 0, 0, 4)) == replace(layout, area=Box(-3, 0, 10, 4), frame=Box(-4, 0, 10, 4))
     assert layout.grown(Box(0, -5, 13, 4)) == replace(layout, area=Box(0, -5, 13, 4), frame=Box(0, -8, 13, 4))
 

@@ -1,6 +1,7 @@
 """Quality as sums that merge exactly."""
 
 from functools import reduce
+from itertools import pairwise
 from math import isnan, log10, nan, sqrt
 from operator import add
 
@@ -103,7 +104,7 @@ def test_formulas_agree_with_numpy():
     assert (band.mean, band.std) == pytest.approx((np.nanmean(reference[0]), np.nanstd(reference[0])), abs=UNIT / 10)
 
 
-cuts = st.lists(st.integers(1, 29), max_size=4, unique=True).map(lambda c: [0, *sorted(c), 30])
+cuts = st.lists(st.integers(1, 29), max_size=4, unique=True).map(lambda c: list(pairwise([0, *sorted(c), 30])))
 
 
 @given(cuts, cuts, st.randoms(use_true_random=False), st.integers(0, 3))
@@ -111,9 +112,7 @@ cuts = st.lists(st.integers(1, 29), max_size=4, unique=True).map(lambda c: [0, *
 def test_any_cut_merges_to_the_whole_exactly(rows, cols, order, seed):
     estimate, reference = noisy(3, (30, 30), seed)
     estimate[0], reference[0] = estimate[0] - 0.5, reference[0] - 0.7  # below zero too
-    parts = [
-        np.s_[:, a:b, c:d] for a, b in zip(rows, rows[1:], strict=False) for c, d in zip(cols, cols[1:], strict=False)
-    ]
+    parts = [np.s_[:, slice(*row), slice(*col)] for row in rows for col in cols]
     order.shuffle(parts)
     for band in range(3):
         pairs = [PairSums.of(estimate[p][band], reference[p][band]) for p in parts]
@@ -127,7 +126,8 @@ def test_any_cut_merges_to_the_whole_exactly(rows, cols, order, seed):
 def test_counted_levels_give_the_sums_of_the_pixels(counts, seed):
     levels = np.random.default_rng(seed).uniform(-0.1, 6, len(counts))
     levels[0] = nan  # the fill
-    assert BandSums.of_levels(np.array(counts), levels) == BandSums.of(np.repeat(levels, counts)[None])
+    pixels = np.repeat(levels, counts)[None]
+    assert BandSums.of_levels(np.array(counts), levels) == BandSums.of(pixels)
 
 
 def test_sums_as_plain_numbers():

@@ -61,7 +61,7 @@ def test_noise_is_anchored_to_the_ground():
 
 
 def test_a_bands_response_is_the_mean_over_its_width():
-    # B01 looks from 432.5 to 453.5 nm: of soil, straight from 0.06 at 400 to 0.08 at 450 to 0.10 at 500, so 0.0772 at 443
+    # B01 sees 432.5 to 453.5 nm. Soil: 0.06 at 400, 0.08 at 450, 0.10 at 500, straight between; so 0.0772 at 443
     assert through(443, 21)[ENDMEMBERS.index("soil")] == pytest.approx(0.06 + 0.02 * 43 / 50, abs=1e-6)
     assert {len(curve) for curve in CURVES.values()} == {KNOTS.size}
 

@@ -1,0 +1,129 @@
+"""The command line: what it leaves, what it refuses, and in which words."""
+
+import pytest
+import yaml
+from conftest import fusecube, specification
+
+from flows.prepare import FLOWS
+from flows.spec import load, validate
+from pipeline.errors import Refused
+
+COMMANDS = ("demo", "simulate", "init", "search", "plan", "run", "status", "report", "digest", "export")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command):
+    found = fusecube(command, "--help")
+    assert found.returncode == 0
+    assert len(found.stdout.splitlines()) > 5
+
+
+def test_demo_leaves_a_store_a_report_and_a_picture(tmp_path):
+    found = fusecube("demo", "--out", tmp_path / "demo", "--size", 300)
+    assert found.returncode == 0, found.stderr
+    page = (tmp_path / "demo" / "demo.html").read_text()
+    assert page.count("data:image/png;base64,") == 3  # before, after, quick look: nothing is fetched
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "<script src" not in page
+    assert (tmp_path / "demo" / "demo.png").read_bytes().startswith(b"\x89PNG")
+    status = fusecube("status", tmp_path / "demo" / "demo.zarr")
+    assert status.returncode == 0, status.stdout
+    one = fusecube("digest", tmp_path / "demo" / "demo.zarr").stdout.strip()
+    assert len(one) == 64
+    again = fusecube("demo", "--out", tmp_path / "demo", "--size", 300)
+    assert "nothing to compute" in again.stdout
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_every_shipped_specification_is_valid(name, tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text(fusecube("init", name).stdout)
+    assert load(path).flow == name
+
+
+def test_search_and_plan_write_nothing(archive, tmp_path):
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(specification(archive, tmp_path / "a.zarr", time="2024-06")))
+    found = fusecube("search", path)
+    assert found.returncode == 0, found.stderr
+    assert "S2A_33UVT_20240601_SIM_L2A" in found.stdout
+    assert "2024-06-06" in found.stdout
+    found = fusecube("plan", path)
+    assert found.returncode == 0, found.stderr
+    assert "8 to do, 0 done" in found.stdout
+    assert "600 x 600 px at 10 m in EPSG:32633" in found.stdout
+    assert [p.name for p in tmp_path.iterdir()] == ["spec.yaml"]
+
+
+REFUSALS = {
+    "unknown key": (["chunks=300"], "unknown key 'chunks': did you mean 'chunk'?"),
+    "unknown nested key": (["grid.resolutoin=10"], "unknown key 'grid.resolutoin': did you mean 'resolution'?"),
+    "unknown flow": (["flow=sharpn"], "there is no flow 'sharpn': did you mean 'sharpen'?"),
+    "unknown model": (["model=bicubik"], "there is no model 'bicubik': did you mean 'bicubic'?"),
+    "untrained model": (["model=untrained-residual"], "there is no model 'untrained-residual'"),
+    "area outside": (["area={bbox: [1, 2, 3, 4]}"], "the area lies outside every scene"),
+    "tile outside": (["area={tile: 10TEM}"], "no scene of sentinel-2 at level L2A in tile 10TEM"),
+    "no such scene": (["area={scene: S2A_33UVT_20240601_SIM_L2B}"], "did you mean 'S2A_33UVT_20240601_SIM_L2A'?"),
+    "time without scene": (["time=2019"], "no scene of sentinel-2 in 2019; the area has scenes from 2024-06-01 to 2024-06-06"),
+    "no date": (["time=yesterday"], "time 'yesterday' is no date"),
+    "band that items lack": (["bands=[B02, B10]"], "sentinel-2 has no band 'B10'"),
+    "chunk off the lattice": (["chunk=500"], "500 is off the lattice, whose steps are 6 pixels (60 m); the nearest that fits is 498"),
+    "no catalog": (["catalog=/nowhere/catalog.json"], "there is no usable STAC catalog at /nowhere/catalog.json"),
+    "nothing answers": (["catalog=http://127.0.0.1:9/stac"], "nothing answers there"),
+    "coarser grid than the model's": (["model=bicubic", "grid.crs=EPSG:4326"], "is not a projected CRS in metres"),
+    "unknown flag": (["mask=[clouds]"], "there is no flag 'clouds': did you mean 'cloud'?"),
+    "bad bbox": (["area={bbox: [13.6, 52.3, 13.5, 52.2]}"], "west < east"),
+    "bad set": (["chunk"], "write key=value"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_refused_before_anything_is_written(case, archive, tmp_path):
+    changes, sentence = REFUSALS[case]
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(specification(archive, tmp_path / "a.zarr")))
+    found = fusecube("run", path, *(word for change in changes for word in ("--set", change)))
+    assert found.returncode == 2
+    assert sentence in found.stderr
+    assert "Traceback" not in found.stderr
+    assert len(found.stderr.strip().splitlines()) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["spec.yaml"]
+
+
+def test_a_band_that_no_item_lists_is_refused(own_archive, tmp_path):
+    for item in own_archive.rglob("S2A_*.json"):
+        item.write_text(item.read_text().replace('"swir22"', '"swir99"'))
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(specification(own_archive, tmp_path / "a.zarr")))
+    found = fusecube("run", path)
+    assert found.returncode == 2
+    assert "model 'bicubic' needs band B12, which none of the 1 scenes has" in found.stderr
+
+
+def test_a_store_of_another_specification_is_refused_and_left_alone(archive, tmp_path, go):
+    raw = specification(archive, tmp_path / "a.zarr")
+    go(raw)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "a.zarr").rglob("*")}
+    for change, word in (
+        ({"model": "identity"}, "model"),
+        ({"chunk": 600}, "chunk (there 300)"),
+        ({"mask": ["cloud"]}, "mask"),
+    ):
+        with pytest.raises(Refused, match="holds another specification") as refusal:
+            go(raw | change)
+        assert word in str(refusal.value)
+    with pytest.raises(Refused, match="may grow, not shrink"):
+        go(raw | {"area": {"bbox": [13.55, 52.3, 13.56, 52.31]}})
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("years of work")
+    with pytest.raises(Refused, match="is not a store of fusecube"):
+        go(raw | {"out": str(tmp_path / "other")})
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "a.zarr").rglob("*")} == before
+
+
+def test_published_specification_carries_no_credentials(tmp_path):
+    raw = specification(tmp_path, tmp_path / "a.zarr", catalog="https://me:secret@stac.example.com/v1?token=secret")
+    kept = str(validate(raw).published())
+    assert "secret" not in kept
+    assert "https://stac.example.com/v1" in kept
+    assert str(tmp_path) not in kept
