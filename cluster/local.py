@@ -15,8 +15,9 @@ from pipeline.models.declaration import FusionModel
 # layer of a network faults its pages in again: kept, the same convolutions ran 2.3 times as fast on two cores (measured;
 # tests/benchmarks/throughput.py). What is kept is bounded by the largest chunk, so memory still does not grow with a region.
 MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
     "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20),
-    "MALLOC_TOP_PAD_": str(256 * 2**20),
+    "MALLOC_TOP_PAD_": str(64 * 2**20),
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
 }
 
@@ -43,6 +44,7 @@ def local(model: FusionModel, workers: int | None = None) -> Iterator[Client]:
             processes=True,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
+            memory_limit=0,  # chunks are bounded by the plan; Dask's own pausing would wait for memory that none frees
             silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,

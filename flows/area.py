@@ -4,12 +4,13 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 from odc.geo.crs import CRS
 from odc.geo.geom import Geometry, box
 from pyproj.exceptions import CRSError
-from shapely import union_all, wkt
+from shapely import force_2d, union_all, wkt
 from shapely.errors import ShapelyError
 from shapely.geometry import shape
 
@@ -51,6 +52,8 @@ def place(area: Area, scenes: Sequence[Scene], crs: str) -> Place:
         side = max(shape_lonlat.boundingbox.span_x, shape_lonlat.boundingbox.span_y)
         projected = shape_lonlat.to_crs(target, resolution=side / 200)
         left, bottom, right, top = projected.boundingbox.bbox
+        if not all(isfinite(side) for side in (left, bottom, right, top)):
+            raise Refused(f"the area reaches where {target} is not defined; give a smaller one, or another grid.crs.")
         return Place(
             target,
             (left, bottom, right, top),
@@ -76,13 +79,18 @@ def _crs(text: str) -> str:
 
 
 def _polygon(path: Path):  # type: ignore[no-untyped-def]
-    """The union of all polygons of a GeoJSON file, in degrees."""
+    """The union of all polygons of a GeoJSON file, in degrees; points and lines beside them are left out."""
     try:
-        raw = json.loads(path.read_text())
-        parts = raw.get("features", [raw])
-        found = union_all([shape(part.get("geometry", part)) for part in parts])
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        geometries = [part.get("geometry", part) for part in raw.get("features", [raw])]
+        shapes = [force_2d(shape(geometry)) for geometry in geometries if geometry]
+        parts = [part for found in shapes for part in getattr(found, "geoms", [found])]
+        whole = union_all([part for part in parts if part.geom_type in ("Polygon", "MultiPolygon")])
     except (OSError, ValueError, AttributeError, KeyError, TypeError, ShapelyError) as error:
         raise Refused(f"area.geojson: {path.name} cannot be read as GeoJSON ({type(error).__name__}).") from None
-    if found.is_empty or found.area == 0:
+    if whole.is_empty or whole.area == 0:
         raise Refused(f"area.geojson: {path.name} holds no polygon.")
-    return found
+    west, south, east, north = whole.bounds
+    if west < -180 or south < -90 or east > 180 or north > 90:
+        raise Refused(f"area.geojson: {path.name} is not in degrees (longitude, latitude); write it in EPSG:4326.")
+    return whole

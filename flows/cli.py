@@ -20,6 +20,7 @@ from pipeline.errors import Refused, StoreFull
 
 if TYPE_CHECKING:
     from flows.prepare import Prepared
+    from pipeline.job import Job
     from pipeline.store import Store
 
 app = typer.Typer(
@@ -50,19 +51,40 @@ def main() -> None:
     try:
         app()
     except Refused as error:
-        err.print(f"fusecube: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        complain(f"fusecube: {error}")
         sys.exit(2)
     except StoreFull as error:
-        err.print(f"fusecube: {error.strerror}; nothing is lost: free some and run again.", style="red", soft_wrap=True)
+        complain(f"fusecube: {error.strerror}; nothing is lost: free some and run again.")
+        sys.exit(1)
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        complain(f"fusecube: {error.strerror or error}{place}")
         sys.exit(1)
     except KeyboardInterrupt:
-        err.print("fusecube: stopped; run again to go on.", style="red")
+        complain("fusecube: stopped; run again to go on.")
         sys.exit(1)
+
+
+def say(text: str) -> None:
+    """A line as it is: nothing wrapped, coloured or taken for markup."""
+    out.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+def complain(text: str) -> None:
+    """A line of what went wrong."""
+    err.print(text, style="red", soft_wrap=True, highlight=False, markup=False)
+
+
+@contextmanager
+def _wait(text: str) -> Iterator[None]:
+    """A spinner for what may take more than a moment."""
+    with err.status(text):
+        yield
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        out.print(f"fusecube {__version__}", highlight=False)
+        say(f"fusecube {__version__}")
         raise typer.Exit
 
 
@@ -108,7 +130,7 @@ def simulate(
 ) -> None:
     """Write a simulated Sentinel-2 archive with known truth: L1C and L2A, COGs, a STAC catalog."""
     catalog = _simulate(to, size, dates, clouds, seed)
-    out.print(f"catalog: {catalog}", soft_wrap=True, highlight=False)
+    say(f"catalog: {catalog}")
 
 
 def _simulate(to: Path, size: int, dates: int, clouds: float, seed: int) -> Path:
@@ -144,6 +166,8 @@ def search(spec: SpecFile, change: Changes = None) -> None:
 @app.command()
 def plan(spec: SpecFile, change: Changes = None) -> None:
     """Say what a run would do and cost, before a byte of pixels is read."""
+    import psutil
+
     from flows.road import planned
 
     prepared = _prepare(spec, change)
@@ -166,6 +190,11 @@ def plan(spec: SpecFile, change: Changes = None) -> None:
     table.add_row("requests", f"about {work.requests}, were the files remote in blocks of 1024 px")
     table.add_row("to write", f"{_size(work.written_bytes)} before compression")
     table.add_row("memory", f"about {_size(work.worker_bytes)} a worker, {workers} workers")
+    free = psutil.virtual_memory().available
+    if workers * work.worker_bytes > free:
+        table.add_row(
+            "", f"[red]more than the {_size(free)} that are free: make chunk: smaller, or cluster.workers fewer"
+        )
     table.add_row("time", f"{_duration(low)} to {_duration(high)}, and some seconds to start")
     out.print(table)
 
@@ -193,14 +222,14 @@ def status(store: StorePath) -> None:
         table.add_row(str(day), chunks, f"{valid:.1%}", f"{cloud:.1%}", str(len(total.failures)))
     out.print(table)
     failures = sorted({(f.scene, f.band, f.reason) for r in records for f in r.failures})
+    troubles = opened.ledger.troubles()
     for scene, band, reason in failures:
-        out.print(f"not read: {scene} {band}: {reason}", style="red", highlight=False, soft_wrap=True)
+        say(f"not read: {scene} {band}: {reason}")
+    for place, reason in troubles.items():
+        say(f"failed: chunk {place}: {reason}")
     if len(records) < expected:
-        out.print(
-            f"{expected - len(records)} of {expected} chunks are not done; run the specification again.",
-            highlight=False,
-        )
-    if failures or len(records) < expected:
+        say(f"{expected - len(records)} of {expected} chunks are not done; run the specification again.")
+    if failures or troubles or len(records) < expected:
         raise typer.Exit(1)
 
 
@@ -213,7 +242,9 @@ def report(
     from pipeline.report import write_report
 
     opened = _open(store)
-    out.print(f"report: {write_report(opened, to or store.with_suffix('.html'))}", soft_wrap=True, highlight=False)
+    with _wait("writing the report"):
+        page = write_report(opened, to or store.with_suffix(".html"))
+    say(f"report: {page}")
 
 
 @app.command()
@@ -221,7 +252,11 @@ def digest(store: StorePath) -> None:
     """Print what makes two results the same: a hash of pixels, flags and metrics, whatever the chunks and workers."""
     from pipeline.summary import digest as compute
 
-    print(compute(_open(store)))
+    opened = _open(store)
+    _warn_unfinished(opened)
+    with _wait("reading the store"):
+        found = compute(opened)
+    print(found)
 
 
 @app.command()
@@ -233,10 +268,11 @@ def export(
     from pipeline.export import export as write
 
     opened = _open(store)
+    _warn_unfinished(opened)
     with _bar("exporting", 2 * len(opened.contents.days)) as advance:
         files = write(opened, to, told=lambda _: advance())
     for path in files:
-        out.print(str(path), soft_wrap=True, highlight=False)
+        say(str(path))
 
 
 def _prepare(path: Path, change: list[str] | None) -> "Prepared":
@@ -248,61 +284,81 @@ def _prepare(path: Path, change: list[str] | None) -> "Prepared":
 def _prepare_spec(spec) -> "Prepared":  # type: ignore[no-untyped-def]
     from flows.prepare import prepare
 
-    return prepare(spec)
+    with _wait("searching"):
+        return prepare(spec)
 
 
-def _run(prepared: "Prepared") -> tuple["Prepared", bool, int]:
-    """Run with a progress bar, leave report and picture beside the store; whether all went well, and chunks computed."""
+def _run(prepared: "Prepared") -> tuple["Prepared", bool, bool]:
+    """Run with a progress bar; whether the store has changed, and whether all is there."""
     from flows.road import execute, planned
+    from pipeline.growth import mend
 
-    job, work = planned(prepared)
     path = prepared.spec.out
+    mend(path)
+    job, work = planned(prepared)
     if not work.todo:
-        out.print(f"{path}: all {work.done} chunks are done; nothing to compute.", soft_wrap=True, highlight=False)
-        return prepared, True, 0
+        say(f"{path}: all {work.done} chunks are done; nothing to compute.")
+        return prepared, _concluded(prepared, job), True
     from cluster.local import local
 
-    out.print(
-        f"{len(work.todo)} chunks to do, {work.done} done; {work.scenes} scenes on {work.days} days; into {path}",
-        soft_wrap=True,
-        highlight=False,
-    )
+    say(f"{len(work.todo)} chunks to do, {work.done} done; {work.scenes} scenes on {work.days} days; into {path}")
     with local(job.model, prepared.spec.cluster.workers) as client, _bar("fusing", len(work.todo)) as advance:
         result = execute(client, prepared, job, work, watch=lambda event: advance())
     for line in result.missed:
-        err.print(f"not read: {line}", style="red", highlight=False, soft_wrap=True, markup=False)
+        complain(f"not read: {line}")
     for line in result.troubles:
-        err.print(f"failed: {line}", style="red", highlight=False, soft_wrap=True, markup=False)
+        complain(f"failed: {line}")
     if result.full:
         raise StoreFull(28, f"{path}: no space is left; {result.computed + result.held} chunks are kept")
-    return prepared, result.complete, result.computed
+    return prepared, result.computed > 0, result.complete
 
 
-def _finish(ran: tuple["Prepared", bool, int]) -> None:
-    """Report and picture, where anything was computed, then the exit code."""
-    prepared, complete, computed = ran
+def _concluded(prepared: "Prepared", job: "Job") -> bool:
+    """Do what a run that was killed after its last chunk left undone; whether there was anything."""
+    from flows.road import conclude
+    from pipeline.summary import folded
+
+    store = _open(prepared.spec.out)
+    if folded(store):
+        return False
+    conclude(store, prepared, job)
+    return True
+
+
+def _finish(ran: tuple["Prepared", bool, bool]) -> None:
+    """Report and picture, where the store has changed, then the exit code."""
+    prepared, changed, complete = ran
     path = prepared.spec.out
-    if computed:
-        from pipeline.picture import save_quick_look
-        from pipeline.report import write_report
+    if changed:
+        with _wait("writing the report"):
+            from pipeline.picture import save_picture
+            from pipeline.report import write_report
 
-        store = _open(path)
-        picture = save_quick_look(store, path.with_suffix(".png"))
-        page = write_report(store, path.with_suffix(".html"))
+            store = _open(path)
+            picture = save_picture(store, path.with_suffix(".png"))
+            page = write_report(store, path.with_suffix(".html"))
         for name, place in (("store", path), ("report", page), ("picture", picture)):
-            out.print(f"{name}: {place}", soft_wrap=True, highlight=False)
+            say(f"{name}: {place}")
     if not complete:
         raise typer.Exit(1)
 
 
 def _open(path: Path) -> "Store":
-    from pipeline.growth import mend
     from pipeline.store import Store
 
-    mend(path)
     if not Store.exists(path):
         raise Refused(f"there is no store at {path}; 'fusecube run SPEC' makes one.")
     return Store(path)
+
+
+def _warn_unfinished(store: "Store") -> None:
+    """Say so where not every chunk of a store is done: its pixels are nodata."""
+    from pipeline.summary import current
+
+    expected = sum(1 for _ in store.contents.layout.chunks()) * len(store.contents.days)
+    absent = expected - len(current(store))
+    if absent:
+        complain(f"{absent} of {expected} chunks are not done; they are nodata here.")
 
 
 @contextmanager

@@ -10,14 +10,16 @@ from pipeline.catalog import Query, find
 from pipeline.errors import Refused, nearest
 from pipeline.job import Job, fingerprint
 from pipeline.models.registry import OFFERED
+from pipeline.radiometry import coding
 from pipeline.scene import Scene, touching
+from pipeline.sensors import sensor
 
 FLOWS: dict[str, ModuleType] = {"sharpen": sharpen}
 """Flows by name; each has a ``SENSOR``, an ``EXAMPLE`` and a function ``job(spec, scenes)``."""
 
 
 MARGIN = 0.03
-"""Degrees searched around an area, more than any halo (3 km)."""
+"""Degrees searched around an area, more than any halo: 3 km, at 70 degrees of latitude still 1 km from west to east."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +72,14 @@ def _query(spec: Spec, margin: float) -> Query:
 
 def _why_none(query: Query, spec: Spec) -> str:
     """Which part of a query nothing answers: widen one condition after the other and see."""
+    if query.max_cloud < 100 and find(replace(query, limit=1, max_cloud=100.0)):
+        return f"no scene with {query.max_cloud:g} % clouds or less; raise max_cloud:."
     ever = replace(query, start=period("0001")[0], end=period("9998")[1])
     other_times = find(replace(ever, limit=50))
     if other_times:
         days = sorted({scene.solar_day for scene in other_times})
-        return f"no scene of {query.sensor.name} in {spec.time}; the area has scenes from {days[0]} to {days[-1]}: change time:."
-    cloudier = find(replace(query, limit=1, max_cloud=100.0))
-    if cloudier:
-        return f"no scene with {query.max_cloud:g} % clouds or less; raise max_cloud:."
+        span = f"from {days[0]} to {days[-1]}"
+        return f"no scene of {query.sensor.name} in {spec.time}; the area has scenes {span}: change time:."
     elsewhere = find(replace(ever, limit=50, bbox=None, tile=None, scenes=(), level=None, max_cloud=100.0))
     if not elsewhere:
         return f"the catalog at {spec.catalog} has no scene of {query.sensor.name}; name another with catalog:."
@@ -110,4 +112,18 @@ def prepare(spec: Spec) -> Prepared:
     if not days:
         raise Refused(_why_none(_query(spec, margin=0), spec))
     near = touching(scenes, lattice.geobox(area.pad(job.halo)))
-    return Prepared(spec, tuple(scene for scene in near if scene.solar_day in days), job)
+    used = tuple(scene for scene in near if scene.solar_day in days)
+    _readable(used, job)
+    return Prepared(spec, used, job)
+
+
+def _readable(scenes: tuple[Scene, ...], job: Job) -> None:
+    """Raise ``Refused`` where metadata already tells that a scene cannot be decoded, or not be masked as asked."""
+    classes = sensor(job.model.inputs[0].sensor).classification
+    for scene in scenes:
+        coding(scene)
+        if job.mask and classes and classes.name not in scene.hrefs:
+            raise Refused(
+                f"mask: [{', '.join(job.mask)}] needs the scene classification, which {scene.id} ({scene.level}) has not; "
+                "use level: L2A, or take mask: out."
+            )

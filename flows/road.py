@@ -1,5 +1,6 @@
 """The road of one specification: plan it, run it or go on with it, and what it came to."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -7,8 +8,8 @@ from typing import TYPE_CHECKING
 from flows.prepare import Prepared
 from pipeline import __version__
 from pipeline.errors import Refused
-from pipeline.growth import grow, mend
-from pipeline.job import Job
+from pipeline.growth import grow
+from pipeline.job import Job, tasks
 from pipeline.plan import Plan, plan
 from pipeline.record import Record
 from pipeline.store import Contents, Store, contents_of
@@ -43,21 +44,38 @@ class Result:
 def planned(prepared: Prepared) -> tuple[Job, Plan]:
     """The job, cut as its store is where there is one, and its plan; raises ``Refused`` for a store of other work."""
     path = prepared.spec.out
-    mend(path)
     if not Store.exists(path):
+        _writable(path)
         return prepared.job, plan(prepared.job, prepared.scenes, None)
     store = Store(path)
     _same_work(store.contents, prepared, path)
-    have = store.contents.layout
-    if not prepared.job.layout.area.holds(have.area):
-        bounds = ", ".join(f"{side:.0f}" for side in have.lattice.bounds(have.area))
+    _same_or_more(store.contents, prepared, path)
+    job = replace(prepared.job, layout=store.contents.layout.grown(prepared.job.layout.area))
+    return job, plan(job, prepared.scenes, store.ledger)
+
+
+def _writable(path: "Path") -> None:
+    """Raise ``Refused`` where no store can be made at a place."""
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise Refused(f"no store can be made at {path}: {parent} cannot be written to; name another place with out:.")
+
+
+def _same_or_more(have: Contents, prepared: Prepared, path: "Path") -> None:
+    """Raise ``Refused`` where a store would have to shrink, or to grow on some of its days only."""
+    layout, wanted = have.layout, prepared.job.layout.area
+    if not wanted.holds(layout.area):
+        bounds = ", ".join(f"{side:.0f}" for side in layout.lattice.bounds(layout.area))
         raise Refused(
-            f"{path} covers more than the area asked for ({bounds} in {have.lattice.crs}): a store may grow, not shrink; "
+            f"{path} covers more than the area asked for ({bounds} in {layout.lattice.crs}): a store may grow, not shrink; "
             "ask for an area that holds all of it, or name another place with out:."
         )
-    layout = have.grown(prepared.job.layout.area)
-    job = replace(prepared.job, layout=layout)
-    return job, plan(job, prepared.scenes, store.ledger)
+    absent = sorted(set(have.days) - {scene.solar_day for scene in prepared.scenes})
+    if wanted != layout.area and absent:
+        raise Refused(
+            f"{path} has days that time: leaves out ({', '.join(map(str, absent))}), which would not grow with its area; "
+            "ask for them too, or name another place with out:."
+        )
 
 
 def _same_work(have: Contents, prepared: Prepared, path: "Path") -> None:
@@ -80,19 +98,16 @@ def execute(
     work: Plan,
     watch: Callable[[Record | str], None] | None = None,
 ) -> Result:
-    """Run a plan on a cluster into its store, then fold its metrics.
+    """Run a plan on a cluster into its store, then conclude it.
 
     Raises ``StoreFull`` where not even the store can be made or grown.
     """
     # what is done already asks for neither a cluster nor torch, so neither is imported before it is needed
     from pipeline.engine import Trouble, run
-    from pipeline.picture import detail
-    from pipeline.summary import fold
 
     days = sorted({task.day for task in work.todo})
-    wanted = contents_of(
-        job, days, prepared.spec.published(), [s.id for s in prepared.scenes], prepared.run, __version__
-    )
+    scenes = [scene.id for scene in prepared.scenes]
+    wanted = contents_of(job, days, prepared.spec.published(), scenes, prepared.run, __version__)
     path = prepared.spec.out
     store = grow(Store(path), wanted) if Store.exists(path) else Store.create(path, wanted)
 
@@ -102,10 +117,7 @@ def execute(
 
     outcome = run(client, path, job, work.todo, told)
     if not outcome.full:
-        fold(store)
-        shown = detail(job, work.todo, store)
-        if shown:
-            store.write_group("preview", shown)
+        conclude(store, prepared, job)
     return Result(
         computed=len(outcome.written),
         held=work.done,
@@ -113,6 +125,20 @@ def execute(
         missed=missed(outcome.written),
         full=outcome.full,
     )
+
+
+def conclude(store: Store, prepared: Prepared, job: Job) -> None:
+    """Fold the metrics of a store and draw its preview; nothing where a run before did so for the same ledger."""
+    from pipeline.summary import fold, folded
+
+    if folded(store):
+        return
+    from pipeline.picture import detail
+
+    shown = detail(job, list(tasks(job, prepared.scenes)), store)
+    if shown:
+        store.write_group("preview", shown)
+    fold(store)
 
 
 def missed(records: tuple[Record, ...]) -> tuple[str, ...]:

@@ -100,6 +100,13 @@ class Spec(_Strict):
         period(value)
         return value
 
+    @field_validator("bands")
+    @classmethod
+    def _each_band_once(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value and len(set(value)) < len(value):
+            raise ValueError("a band is named twice")
+        return value
+
     @field_validator("mask")
     @classmethod
     def _known_flags(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -184,7 +191,9 @@ def load(path: Path, changes: tuple[str, ...] = ()) -> Spec:
         ``key=value`` pairs that replace entries, with dots for nested keys (``cluster.workers=1``).
     """
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise Refused(f"{path} is not UTF-8 text; save it as such.") from None
     except OSError:
         raise Refused(
             f"there is no specification at {path}; 'fusecube init sharpen' writes one to start from."
@@ -216,7 +225,10 @@ def _set(raw: dict[str, Any], change: str) -> None:
         below = here.get(parent)
         here[parent] = below if isinstance(below, dict) else ({"kind": below} if isinstance(below, str) else {})
         here = here[parent]
-    here[last] = yaml.safe_load(value)
+    try:
+        here[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise Refused(f"--set {change}: the value is not YAML.") from None
 
 
 def _fault(fault: dict[str, Any]) -> str:
@@ -226,6 +238,7 @@ def _fault(fault: dict[str, Any]) -> str:
         known = (nested[str(fault["loc"][0])] if len(fault["loc"]) > 1 else Spec).model_fields
         return f"unknown key '{place}': {nearest(str(fault['loc'][-1]), known)}"
     if fault["type"] == "missing":
-        return f"key '{place}' is missing: {Spec.model_fields[place].description or 'see fusecube init'}"
+        field = Spec.model_fields.get(place)
+        return f"key '{place}' is missing: {(field and field.description) or 'see fusecube init'}"
     message = str(fault["msg"]).removeprefix("Value error, ")
     return f"{place}: {message}" if place else message

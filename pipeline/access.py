@@ -1,6 +1,7 @@
 """Which files may be opened, and how: every address passes here before GDAL sees it."""
 
 import ipaddress
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,9 +42,9 @@ def resolve(href: str, base: str, root: str) -> str:
         Address of the catalog. Files of this machine are opened only below its folder, and a private or loopback host
         only where the catalog itself came from it.
     """
-    if any(mark in href for mark in ("/vsi", "<", "\0")):
-        raise Refused(f"asset address {href!r} is refused: it names a GDAL device, not a file; correct the item.")
     scheme = urlsplit(href).scheme
+    if "<" in href or "\0" in href or (scheme not in REMOTE and "/vsi" in href):
+        raise Refused(f"asset address {href!r} is refused: it names a GDAL device, not a file; correct the item.")
     if not scheme and urlsplit(base).scheme in REMOTE:
         href = urljoin(base, href)
         scheme = urlsplit(href).scheme
@@ -61,15 +62,18 @@ def resolve(href: str, base: str, root: str) -> str:
 
 
 def _allow_host(href: str, root: str) -> None:
-    host = urlsplit(href).hostname or ""
+    """Refuse private hosts, in every spelling that an HTTP client takes for one (``127.1``, ``0x7f000001``, ``%31…``)."""
+    host = unquote(urlsplit(href).hostname or "").rstrip(".")
     if host == urlsplit(root).hostname:
         return
     try:
-        address = ipaddress.ip_address(host)
-        private = not address.is_global
+        public = ipaddress.ip_address(host).is_global
     except ValueError:
-        private = host == "localhost" or host.endswith(".localhost")
-    if private:
+        try:
+            public = ipaddress.ip_address(socket.inet_aton(host)).is_global
+        except OSError:
+            public = bool(host) and host != "localhost" and not host.endswith(".localhost")
+    if not public:
         raise Refused(f"asset address {href!r} is refused: '{host}' is a private address and not the catalog's host.")
 
 

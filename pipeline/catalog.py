@@ -2,9 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
 
 import pystac
 from pystac.stac_io import RetryStacIO
@@ -20,6 +22,8 @@ from pipeline.access import resolve
 from pipeline.errors import Refused
 from pipeline.scene import Scene
 from pipeline.sensors import Sensor
+
+Made = TypeVar("Made")
 
 PAGE = 100
 """Items asked of an API at a time."""
@@ -54,19 +58,35 @@ class Query:
 def find(query: Query) -> list[Scene]:
     """The scenes that answer a query, oldest first; an empty list where there are none.
 
+    The sensor's collections are asked in their order of preference, and the first that has scenes is taken: one service
+    may hold the same acquisitions under two names.
+
     Transient failures of the service (429 and 5xx) are tried again with growing pauses; pages are followed. Raises
     ``Refused`` where there is no catalog at the address or an item cannot be used.
     """
-    levels = [query.level] if query.level else list(dict.fromkeys(level for _, level in query.sensor.collections))
-    for level in levels:
-        names = {name for name, its_level in query.sensor.collections if its_level == level}
+    for collection, level in query.sensor.collections:
+        if query.level not in (None, level):
+            continue
         scenes = {}
-        for item in _items(query, sorted(names)):
-            if (item.collection_id in names) and _answers(item, query):
-                scenes[item.id] = to_scene(item, query.sensor, level, query.catalog)
+        for item in _items(query, [collection]):
+            if item.collection_id == collection and _checked(item, partial(_answers, query=query)):
+                make = partial(to_scene, sensor=query.sensor, level=level, root=query.catalog)
+                scenes[item.id] = _checked(item, make)
         if scenes:
             return sorted(scenes.values(), key=lambda s: (s.acquired, s.id))
     return []
+
+
+def _checked(item: pystac.Item, use: Callable[[pystac.Item], Made]) -> Made:
+    """What ``use`` makes of an item; raises ``Refused``, naming the item, where its fields do not allow it."""
+    try:
+        return use(item)
+    except Refused:
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise Refused(
+            f"item {item.id} has a field that cannot be used ({_reason(error)}); correct the item."
+        ) from error
 
 
 def _answers(item: pystac.Item, query: Query) -> bool:
@@ -78,7 +98,7 @@ def _answers(item: pystac.Item, query: Query) -> bool:
         return False
     if query.tile and query.tile != tile_of(item):
         return False
-    if item.properties.get("eo:cloud_cover", 0) > query.max_cloud:
+    if query.max_cloud < 100 and _cloud_cover(item) > query.max_cloud:
         return False
     if query.bbox is None:
         return True
@@ -190,9 +210,15 @@ def to_scene(item: pystac.Item, sensor: Sensor, level: str, root: str) -> Scene:
         epsg=_epsg(item),
         extent=_extent(item, [b.asset for b in sensor.bands]),
         hrefs=hrefs,
-        cloud_cover=float(item.properties.get("eo:cloud_cover", 100.0)),
+        cloud_cover=_cloud_cover(item),
         properties={k: v for k, v in item.properties.items() if k.startswith(("s2:", "earthsearch:boa", "updated"))},
     )
+
+
+def _cloud_cover(item: pystac.Item) -> float:
+    """Percent; 100 where the item does not say, so that such a scene comes last."""
+    stated = item.properties.get("eo:cloud_cover")
+    return 100.0 if stated is None else float(stated)
 
 
 def _epsg(item: pystac.Item) -> int:

@@ -1,6 +1,7 @@
 """How quantities are kept as numbers in a store."""
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ class Encoding:
 
 def _planes(values: NDArray) -> NDArray:
     """The same memory as a list of planes: one after the other, their temporaries stay in the processor's cache."""
-    return values.reshape((-1, *values.shape[-2:])) if values.ndim > 2 else values[None]
+    return values.reshape((prod(values.shape[:-2]), *values.shape[-2:])) if values.ndim > 2 else values[None]
 
 
 # Offset so that the negative reflectances survive that Sentinel-2's own offset produces over dark water; the scale is

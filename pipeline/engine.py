@@ -5,6 +5,7 @@ Every task reads its own window, so chunks are independent: resuming, retrying a
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,8 @@ from distributed import Client, Future, as_completed
 from pipeline.errors import StoreFull
 from pipeline.fuse import fuse_chunk
 from pipeline.job import Job, Task, tasks
+from pipeline.ledger import Ledger
+from pipeline.memory import release_memory
 from pipeline.models.declaration import FusionModel
 from pipeline.record import Record
 from pipeline.scene import Scene
@@ -85,6 +88,7 @@ def fuse_into(path: Path, job: Job, task: Task) -> Record:
         seconds = dict(fused.record.seconds) | {"write": round(time.perf_counter() - start, 4)}
         record = replace(fused.record, seconds=seconds)
         store.ledger.put(record)
+    release_memory()
     return record
 
 
@@ -93,29 +97,32 @@ def run(
 ) -> Outcome:
     """Stream tasks over a cluster into the store at ``path``; ends when all are finished or no space is left."""
     pending = iter(todo)
-    names: dict[object, str] = {}
+    submitted: dict[object, Task] = {}
+    ledger = Ledger(path)
     written: list[Record] = []
     troubles: list[Trouble] = []
     full = False
 
     def submit(task: Task) -> Future:
         future = client.submit(fuse_into, path, job, task, pure=False)
-        names[future.key] = task.name
+        submitted[future.key] = task
         return future
 
     slots = IN_FLIGHT * max(1, sum(client.nthreads().values()))
     stream = as_completed([submit(task) for task in islice(pending, slots)])
     for future in stream:
-        name = names.pop(future.key)
+        task = submitted.pop(future.key)
         try:
             result: Record | Trouble = future.result()
         except Exception as error:  # noqa: BLE001  whatever it was, it is reported and the other chunks go on
-            result = Trouble(name, " ".join(str(error).split())[:300] or type(error).__name__)
+            result = Trouble(task.name, " ".join(str(error).split())[:300] or type(error).__name__)
             full = full or isinstance(error, StoreFull)
         if isinstance(result, Record):
             written.append(result)
         else:
             troubles.append(result)
+            with suppress(OSError):  # a full disk may refuse this too, and is told all the same
+                ledger.trouble(task.day, task.chunk.core, result.reason)
         if watch:
             watch(result)
         if not full:
@@ -125,7 +132,10 @@ def run(
 
 
 def lazy(job: Job, scenes: Sequence[Scene]) -> xr.Dataset:
-    """The fused result as a lazy Dataset, (time, band, y, x): selecting computes just the chunks it touches."""
+    """The fused result as a lazy Dataset, (time, band, y, x): selecting computes just the chunks it touches.
+
+    Raises ``OSError``, naming it, when a file that cannot be read is needed.
+    """
     todo = list(tasks(job, scenes))
     days = sorted({task.day for task in todo})
     geobox, dtype = job.layout.geobox, np.dtype(job.encoding.dtype)
@@ -158,4 +168,6 @@ def _lazy_day(job: Job, day: list[Task], bands: int, dtype: np.dtype) -> tuple[d
 
 def _arrays(job: Job, task: Task) -> tuple[np.ndarray, np.ndarray]:
     fused = fuse_chunk(job, task, networks.get(job.model))
+    for failure in fused.record.failures:
+        raise OSError(f"{failure.scene} {failure.band}: {failure.reason}")
     return fused.numbers, fused.flags

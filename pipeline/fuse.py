@@ -1,8 +1,6 @@
 """One chunk, from files to numbers: read, mask, model, crop, measure. Everything a worker does but the writing."""
 
 import hashlib
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from pipeline.degrade import degrade
 from pipeline.inference import infer
 from pipeline.job import Job, Task, key
 from pipeline.lattice import Box
+from pipeline.memory import peak_memory
 from pipeline.metrics import AngleSums, BandSums, PairSums
 from pipeline.models.declaration import Input
 from pipeline.radiometry import Flag, classified, coding, reflectance
@@ -67,31 +66,52 @@ def fuse_chunk(job: Job, task: Task, network: "nn.Module") -> Fused:
     """
     watch, journal = Stopwatch(), Journal()
     window, core = task.chunk.window(job.halo), task.chunk.core
+    margin = job.halo * job.layout.lattice.pixels()
     with watch.stage("read"):
-        inputs = [read_day(job, task, wanted, window, journal) for wanted in job.model.inputs]
+        days = [read_day(job, task, wanted, window, journal) for wanted in job.model.inputs]
+        inputs = [values for values, _ in days]
         flags = read_flags(job, task, journal)
     with watch.stage("model"):
         fused = _apply(job, inputs, network)
     with watch.stage("measure"):
-        margin = job.halo * job.layout.lattice.pixels()
-        valid, flags = _validity(job, inputs, flags, margin, core)
-        fused[~valid] = np.nan
+        for wanted, (_, saturated) in zip(job.model.inputs, days, strict=True):
+            flags[_on_output(saturated, wanted, job, margin, flags.shape)] |= np.uint16(Flag.SATURATED)
         numbers, beyond = job.encoding.encode(fused)
         flags[beyond.any(axis=0)] |= np.uint16(Flag.SATURATED)
+        valid, flags = _validity(job, inputs, flags, margin, core)
+        numbers[~valid] = job.encoding.fill
         record = _record(job, task, journal, numbers, flags, inputs, watch)
     return Fused(numbers, flags, record)
 
 
-def read_day(job: Job, task: Task, wanted: Input, window: Box, journal: Journal) -> NDArray[np.float32]:
-    """One input over a window, (bands, rows, cols) of reflectance: the day's scenes laid down in their order, NaN between."""
+def read_day(
+    job: Job, task: Task, wanted: Input, window: Box, journal: Journal
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """One input over a window: reflectance (bands, rows, cols), and where any band is saturated (rows, cols).
+
+    The day's scenes are laid down in their order; NaN where none has a value.
+    """
     geobox = job.layout.lattice.geobox(window, wanted.resolution)
     out = np.full((len(wanted.bands), *geobox.shape), np.nan, np.float32)
+    saturated = np.zeros(geobox.shape, bool)
     for scene in touching(task.scenes, geobox):
-        if scene.sensor != wanted.sensor or not np.isnan(out).any():
+        missing = np.isnan(out)
+        if scene.sensor != wanted.sensor or not missing.any():
             continue
+        how = coding(scene)
         numbers = read([scene], geobox, wanted.bands, journal)[0].compute(scheduler="synchronous").values
-        out = np.where(np.isnan(out), reflectance(numbers, coding(scene)), out)
-    return out
+        saturated |= ((numbers == how.saturated) & missing).any(axis=0)
+        out = np.where(missing, reflectance(numbers, how), out)
+    return out, saturated
+
+
+def _on_output(
+    mask: NDArray[np.bool_], wanted: Input, job: Job, margin: int, shape: tuple[int, ...]
+) -> NDArray[np.bool_]:
+    """A mask over a window of an input, (rows, cols), as the pixels of the output's core."""
+    times = wanted.resolution // job.model.output.resolution
+    fine = mask.repeat(times, axis=0).repeat(times, axis=1)
+    return fine[margin : margin + shape[0], margin : margin + shape[1]]
 
 
 def read_flags(job: Job, task: Task, journal: Journal) -> NDArray[np.uint16]:
@@ -224,7 +244,7 @@ def _record(
         flags={
             f.name: int(((flags & np.uint16(f)) > 0).sum()) for f in Flag if f.name and (flags & np.uint16(f)).any()
         },
-        bands={band: _sums(job, plane) for band, plane in zip(job.model.output.bands, numbers, strict=True)},
+        bands=_sums(job, numbers),
         consistency=consistency,
         angles=angles,
         seconds=watch.seconds,
@@ -246,12 +266,14 @@ def _compared(
     return seen, truth.astype(np.float64)
 
 
-def _sums(job: Job, plane: NDArray) -> BandSums:
-    """Sums over one band's stored numbers; integers are counted first, which is many times faster."""
-    if plane.dtype != np.uint16:
-        return BandSums.of(job.encoding.decode(plane))
-    levels = np.arange(2**16, dtype=np.uint16)
-    return BandSums.of_levels(np.bincount(plane.ravel(), minlength=levels.size), job.encoding.decode(levels))
+def _sums(job: Job, numbers: NDArray) -> dict[str, BandSums]:
+    """Sums over the stored numbers of each band; integers are counted first, which is many times faster."""
+    bands = job.model.output.bands
+    if numbers.dtype != np.uint16:
+        return {band: BandSums.of(job.encoding.decode(plane)) for band, plane in zip(bands, numbers, strict=True)}
+    values = job.encoding.decode(np.arange(2**16, dtype=np.uint16))
+    counts = (np.bincount(plane.ravel(), minlength=values.size) for plane in numbers)
+    return {band: BandSums.of_levels(count, values) for band, count in zip(bands, counts, strict=True)}
 
 
 def _sources(
@@ -272,9 +294,3 @@ def _sources(
         if places.keys() & (journal.outcomes.keys() | journal.failures.keys()):
             used.append(scene.id)
     return {b: tuple(sorted(ways)) for b, ways in sorted(readings.items())}, tuple(failures), tuple(used)
-
-
-def peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,4 +1,4 @@
-"""A store grown to a larger area or to more days, without computing anything again.
+"""A store grown to a larger area or to more days, without computing a whole core again.
 
 Cores stay where they are on the ground and shards are whole cores, so growing renames objects and touches no pixel. The
 grown store is made beside the old one and takes its place at the end: killed anywhere, one of the two is whole.
@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.ledger import FOLDER
-from pipeline.store import Contents, Store, describe, store_errors
+from pipeline.store import DRAFT, Contents, Store, describe, store_errors
 
 ARRAYS = {"reflectance": ("time", "band", "y", "x"), "flags": ("time", "y", "x")}
 
@@ -51,7 +51,7 @@ def grow(store: Store, wanted: Contents) -> Store:
 
 
 def _beside(path: Path) -> tuple[Path, Path]:
-    return path.with_name(path.name + ".growing"), path.with_name(path.name + ".grown-from")
+    return path.with_name(path.name + DRAFT), path.with_name(path.name + ".grown-from")
 
 
 def _carry_over(source: Path, have: Contents, draft: Path, target: Contents) -> None:
@@ -60,13 +60,17 @@ def _carry_over(source: Path, have: Contents, draft: Path, target: Contents) -> 
     west = (have.layout.frame.left - target.layout.frame.left) // target.layout.core
     for array, dims in ARRAYS.items():
         for old in (source / array / "c").glob("/".join("*" * len(dims))):
+            if not all(part.isdigit() for part in old.parts[-len(dims) :]):
+                continue  # what a kill left of a write that did not end
             place = dict(zip(dims, (int(part) for part in old.parts[-len(dims) :]), strict=True))
             place["time"] = target.days.index(have.days[place["time"]])
             place["y"] += north
             place["x"] += west
             _link(old, draft.joinpath(array, "c", *(str(place[d]) for d in dims)))
-    for old in (source / FOLDER).glob("*/*.json"):
-        _link(old, draft / old.relative_to(source))
+    for folder in (FOLDER, "preview"):
+        for old in (source / folder).rglob("*"):
+            if old.is_file():
+                _link(old, draft / old.relative_to(source))
 
 
 def _link(old: Path, new: Path) -> None:

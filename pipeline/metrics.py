@@ -43,9 +43,10 @@ class BandSums:
     def of_levels(cls, counts: NDArray[np.integer], values: NDArray[np.floating]) -> Self:
         """The same sums from how many pixels have each of some values; a value that is NaN is left out."""
         valid = np.isfinite(values) & (counts > 0)
-        units = np.rint(values[valid] / UNIT).astype(np.int64).tolist()
-        pairs = list(zip(counts[valid].tolist(), units, strict=True))
-        return cls(sum(n for n, _ in pairs), sum(n * u for n, u in pairs), sum(n * u * u for n, u in pairs))
+        n = counts[valid].astype(np.int64)
+        units = np.rint(values[valid] / UNIT).astype(np.int64)
+        high, low = np.divmod(units * units, 2**20)  # in two parts, whose sums stay within 64 bits for any chunk
+        return cls(int(n.sum()), int(n @ units), int(n @ high) * 2**20 + int(n @ low))
 
     def __add__(self, other: Self) -> "BandSums":
         return BandSums(self.n + other.n, self.x + other.x, self.xx + other.xx)
@@ -78,7 +79,7 @@ class PairSums:
     xy: int = 0
     """Sum of products."""
     top: int = 0
-    """Largest value of the reference."""
+    """Largest value of the reference, 0 where none is positive."""
 
     @classmethod
     def of(cls, estimate: NDArray[np.floating], reference: NDArray[np.floating]) -> Self:
@@ -139,8 +140,12 @@ class AngleSums:
     @classmethod
     def of(cls, estimate: NDArray[np.floating], reference: NDArray[np.floating]) -> Self:
         """Sums over (bands, rows, cols); pixels that are NaN or zero in every band of either are left out."""
-        dot = (estimate * reference).sum(axis=0)
-        norms = np.sqrt((estimate**2).sum(axis=0) * (reference**2).sum(axis=0))
+        dot, xx, yy = (np.zeros(estimate.shape[1:]) for _ in range(3))
+        for x, y in zip(estimate.astype(np.float64), reference.astype(np.float64), strict=True):
+            dot += x * y  # band by band: one order of summation for any shape
+            xx += x * x
+            yy += y * y
+        norms = np.sqrt(xx * yy)
         valid = np.isfinite(dot) & (norms > 0)
         cosine = np.clip(dot / np.where(valid, norms, 1), -1, 1)
         angles = np.where(valid, np.rint(np.degrees(np.arccos(np.where(valid, cosine, 1))) * 1e6), 0)

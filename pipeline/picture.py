@@ -26,7 +26,10 @@ INFRARED = ("B12", "B8A", "B05")
 EDGE = 1024
 """Longest edge of a quick look, pixels."""
 
-DETAIL = 300
+GAP = 8
+"""Pixels between the parts of a picture."""
+
+DETAIL = 150
 """Edge of the detail before and after, pixels of the output."""
 
 
@@ -37,16 +40,18 @@ def colours(bands: Sequence[str], wanted: Sequence[str]) -> tuple[str, str, str]
     return (bands[-1], bands[len(bands) // 2], bands[0])
 
 
-def shade(values: NDArray[np.floating], like: NDArray[np.floating] | None = None) -> NDArray[np.uint8]:
-    """Reflectance (3, rows, cols) as 8-bit colours, each between its 1st and 99th percentile (or those of ``like``)."""
-    out = np.zeros(values.shape, np.uint8)
-    for plane, source, reference in zip(out, values, values if like is None else like, strict=True):
-        known = np.isfinite(reference)
-        if known.any():
-            low, high = np.percentile(reference[known], [1, 99])
-            scaled = np.clip((np.nan_to_num(source) - low) / max(high - low, 1e-6), 0, 1)
-            plane[...] = np.where(np.isfinite(source), 255 * scaled ** (1 / 1.3), 0)
-    return out
+def limits(values: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Darkest and brightest reflectance to tell apart in each plane of (3, rows, cols): its 1st and 99th percentile."""
+    known = [plane[np.isfinite(plane)] for plane in values]
+    ends = np.array([np.percentile(plane, [1, 99]) if plane.size else (0, 1) for plane in known])
+    return ends[:, 0], ends[:, 1]
+
+
+def shade(values: NDArray[np.floating], low: NDArray[np.floating], high: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Reflectance (3, rows, cols) as 8-bit colours between the limits of each plane; black where unknown."""
+    low, high = low[:, None, None], np.maximum(high, low + 1e-6)[:, None, None]
+    scaled = np.clip((np.nan_to_num(values) - low) / (high - low), 0, 1)
+    return np.where(np.isfinite(values), 255 * scaled ** (1 / 1.3), 0).astype(np.uint8)
 
 
 def best_day(store: Store) -> date:
@@ -64,22 +69,25 @@ def quick_look(store: Store, day: date) -> Image.Image:
     indices = [contents.bands.index(b) for b in chosen]
     rows, cols = contents.layout.pixels_of(contents.layout.area)
     height, width = rows.stop - rows.start, cols.stop - cols.start
-    times = max(1, -(-max(height, width) // EDGE))
+    times = max(1, min(-(-max(height, width) // EDGE), height, width))
     strips = []
     strip_height = times * max(1, contents.layout.core_pixels // times)
     for top in range(rows.start, rows.stop, strip_height):
         numbers = np.stack(
             [store.array("reflectance")[time, i, top : min(top + strip_height, rows.stop), cols] for i in indices]
         )
-        strips.append(_shrink(contents.encoding.decode(numbers), times))
-    return _image(shade(np.concatenate(strips, axis=1)))
+        if numbers.shape[1] >= times:
+            strips.append(_shrink(contents.encoding.decode(numbers), times))
+    values = np.concatenate(strips, axis=1)
+    low, high = limits(values)
+    return _image(shade(values, low, low + (high - low).max()))  # one span for all three keeps natural colours
 
 
 def _shrink(values: NDArray[np.floating], times: int) -> NDArray[np.floating]:
     """Means of squares of ``times`` pixels; what does not fill a square at the end is left out."""
     if times == 1:
         return values
-    rows, cols = (values.shape[1] // times, values.shape[2] // times)
+    rows, cols = values.shape[1] // times, values.shape[2] // times
     blocks = values[:, : rows * times, : cols * times].reshape(3, rows, times, cols, times)
     known = np.isfinite(blocks)
     count = known.sum(axis=(2, 4))
@@ -103,7 +111,7 @@ def detail(job: Job, tasks: Sequence[Task], store: Store) -> dict[str, tuple[Seq
     journal = Journal()
     layers: dict[str, NDArray[np.float32]] = {}
     for wanted in job.model.inputs:
-        values = read_day(job, task, wanted, box, journal)
+        values, _ = read_day(job, task, wanted, box, journal)
         times = wanted.resolution // job.model.output.resolution
         layers |= dict(zip(wanted.bands, values.repeat(times, axis=1).repeat(times, axis=2), strict=True))
     before = np.stack([layers[b] for b in chosen])
@@ -113,7 +121,8 @@ def detail(job: Job, tasks: Sequence[Task], store: Store) -> dict[str, tuple[Seq
     numbers = np.stack([store.array("reflectance")[time, i, rows, cols] for i in indices])
     after = store.contents.encoding.decode(numbers)
     dims = ("colour", "row", "col")
-    return {"before": (dims, shade(before, like=after)), "after": (dims, shade(after))}
+    low, high = limits(after)
+    return {"before": (dims, shade(before, low, high)), "after": (dims, shade(after, low, high))}
 
 
 def _liveliness(record: Record, bands: Sequence[str]) -> float:
@@ -141,7 +150,17 @@ def png(rgb: NDArray[np.uint8], times: int = 1) -> bytes:
     return buffer.getvalue()
 
 
-def save_quick_look(store: Store, path: Path) -> Path:
-    """Write the quick look of the best day as a PNG."""
-    quick_look(store, best_day(store)).save(path)
+def save_picture(store: Store, path: Path) -> Path:
+    """Write a PNG: the best day, and beside it the detail before (above) and after (below), where the store has one."""
+    look = quick_look(store, best_day(store))
+    if "preview" not in store.group:
+        look.save(path)
+        return path
+    edge = max(1, (look.height - GAP) // 2)
+    whole = Image.new("RGB", (look.width + GAP + edge, look.height), "white")
+    whole.paste(look, (0, 0))
+    for name, top in (("before", 0), ("after", max(0, look.height - edge))):
+        part = _image(np.asarray(store.array(f"preview/{name}")[:]))
+        whole.paste(part.resize((edge, edge), Image.Resampling.NEAREST), (look.width + GAP, top))
+    whole.save(path, optimize=True)
     return path

@@ -21,13 +21,13 @@ class Flag(IntFlag):
     """Why a pixel is what it is; a pixel may carry several."""
 
     NODATA = 1
-    """Nothing was measured here in any band."""
+    """No band has a value here."""
     PARTIAL = 2
     """At least one band was not measured here."""
     INFLUENCED = 4
     """Within the model's influence of a pixel that was filled in for it."""
     SATURATED = 8
-    """Saturated or defective, or brighter than the store can hold."""
+    """Saturated or defective, or beyond what the store can hold."""
     CLOUD = 16
     """Cloud of medium or high probability."""
     CIRRUS = 32

@@ -107,6 +107,8 @@ class BandReader:
             if self.url.startswith(ABSENT):
                 raise FileNotFoundError("the item lists no such asset")
             with open_raster(self.url) as source:
+                if not np.can_cast(source.dtypes[0], self.dtype):
+                    raise OSError(f"the file holds {source.dtypes[0]} where {self.dtype} digital numbers are expected")
                 pixels, outcome = onto(source, target, self.fill, self.resampling)
         except (RasterioError, OSError) as error:
             reason = explain(error, self.url)
@@ -125,10 +127,12 @@ class BandReader:
 def explain(error: Exception, address: str) -> str:
     """One line that says why a file could not be read, without its place on this machine."""
     text = " ".join(str(error).split())
-    if "No such file" in text or "does not exist" in text or "404" in text:
-        return "the file is missing"
     for part in (address, address.rsplit("/", 1)[-1]):
         text = text.replace(part, "the file")
+    if isinstance(error, FileNotFoundError) and ABSENT in address:
+        return text
+    if "No such file" in text or "does not exist" in text or "HTTP response code: 404" in text:
+        return "the file is missing"
     if "/" in text or "\\" in text:  # a path of this machine that GDAL spelled in its own way
         text = text.split("/", 1)[0].rstrip(" '\"`")
     return text[:200] or type(error).__name__
@@ -202,12 +206,15 @@ def _averaged(
 def _warped(
     source: rasterio.DatasetReader, target: Target, fill: NDArray[Any], resampling: Resampling
 ) -> tuple[NDArray[Any], str]:
-    """Pixels of a file on a foreign grid, resampled once.
+    """Pixels of a file on a foreign grid, resampled once; onto coarser pixels by averaging.
 
     GDAL's default tolerance misplaces by up to 0.1 px, and what it gives depends on the window: so the transformation is
     exact (tolerance 1e-6 px) and whole blocks, anchored to the origin of the CRS, are warped and then cut.
     """
     res, (rows, cols) = target.resolution, target.shape
+    accuracy = {"tolerance": 1e-6, "XSCALE": 1, "YSCALE": 1}
+    if res > 1.01 * max(abs(source.transform.a), abs(source.transform.e)) and resampling is not Resampling.mode:
+        resampling, accuracy = Resampling.average, {"tolerance": 1e-6}
     first_col, first_row = round(target.left / res), round(-target.top / res)
     phase_x, phase_y = target.left - first_col * res, target.top + first_row * res
     out = np.full(target.shape, fill, dtype=source.dtypes[0])
@@ -221,9 +228,7 @@ def _warped(
                 width=BLOCK,
                 height=BLOCK,
                 resampling=resampling,
-                tolerance=1e-6,
-                XSCALE=1,
-                YSCALE=1,
+                **accuracy,
                 src_nodata=float(fill),
                 nodata=float(fill),
             ) as warped:

@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import date
-from typing import Any
 
 from pipeline.lattice import Box
 from pipeline.metrics import AngleSums, BandSums, PairSums
@@ -57,8 +56,6 @@ class Record:
     """SHA-256 over the stored numbers and flags of the core."""
     software: str
     """Version of fusecube."""
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    """What a flow adds."""
 
     @property
     def valid(self) -> int:

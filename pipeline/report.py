@@ -95,6 +95,14 @@ def write_report(store: Store, path: Path) -> Path:
             preview=_preview(store),
             look=_data_uri(_look(store)),
             area=_area(store),
+            ergas=Totals.of(records).ergas(_inputs(store), int(store.contents.layout.lattice.resolution)),
+            native=[
+                band
+                for bands, coarse in _inputs(store)
+                if coarse == store.contents.layout.lattice.resolution
+                for band in bands
+            ],
+            troubles=store.ledger.troubles(),
             disk=sum(f.stat().st_size for f in store.path.rglob("*") if f.is_file()),
         )
     )
@@ -118,11 +126,11 @@ def _data_uri(image: bytes) -> str:
 
 
 def _preview(store: Store) -> dict[str, str] | None:
-    """The detail before and after, twice enlarged, where the store has one."""
+    """The detail before and after, enlarged, where the store has one."""
     if "preview" not in store.group:
         return None
     return {
-        name: _data_uri(png(np.asarray(store.array(f"preview/{name}")[:]), times=2)) for name in ("before", "after")
+        name: _data_uri(png(np.asarray(store.array(f"preview/{name}")[:]), times=4)) for name in ("before", "after")
     }
 
 
@@ -195,6 +203,11 @@ def _readings(records: list[Record]) -> dict[str, list[str]]:
             for outcome in outcomes:
                 ways.setdefault(outcome, set()).add(band)
     return {way: sorted(bands) for way, bands in sorted(ways.items())}
+
+
+def _inputs(store: Store) -> list[tuple[list[str], int]]:
+    """Bands and resolution of what the model was given."""
+    return [(bands, resolution) for _, bands, resolution in store.contents.identity["inputs"]]
 
 
 def _area(store: Store) -> dict[str, Any]:

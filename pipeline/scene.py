@@ -40,14 +40,24 @@ class Scene:
 
     @property
     def solar_day(self) -> date:
-        """Date in mean solar time at the scene's centre: one pass of the satellite is one day everywhere."""
-        centre = (self.bbox[0] + self.bbox[2]) / 2
+        """Date in mean solar time: one pass of the satellite is one day everywhere, across the antimeridian too.
+
+        Taken at the central meridian of the scene's UTM zone, else at the middle of its bbox.
+        """
+        zone = self.epsg % 100 if self.epsg // 100 in (326, 327) else None
+        centre = zone * 6 - 183 if zone else (self.bbox[0] + self.bbox[2]) / 2
         return (self.acquired + timedelta(hours=centre / 15)).date()
 
     @property
     def revision(self) -> str:
         """What distinguishes this processing of the acquisition from another of the same id."""
-        keys = ("s2:processing_baseline", "earthsearch:boa_offset_applied", "s2:generation_time", "updated")
+        keys = (
+            "s2:processing_baseline",
+            "earthsearch:boa_offset_applied",
+            "s2:generation_time",
+            "s2:product_uri",
+            "updated",
+        )
         return ";".join(f"{key}={self.properties[key]}" for key in keys if key in self.properties)
 
 

@@ -34,7 +34,10 @@ from pipeline.ledger import Ledger
 from pipeline.radiometry import Flag
 
 INNER = 300
-"""Largest edge of a Zarr chunk inside a shard, pixels."""
+"""Edge of a Zarr chunk inside a shard, pixels: the divisor of the core's that is nearest to it."""
+
+DRAFT = ".growing"
+"""Ending of a store that is being made."""
 
 EPOCH = date(1970, 1, 1)
 
@@ -110,9 +113,13 @@ class Store:
     @classmethod
     def create(cls, path: Path, contents: Contents) -> "Store":
         """Make an empty store; no chunk is written."""
+        draft = path.with_name(path.name + DRAFT)  # made beside its place: half a store would pass for a whole one
         with store_errors():
             path.parent.mkdir(parents=True, exist_ok=True)
-            describe(path, contents)
+            describe(draft, contents)
+            if path.exists():
+                path.rmdir()  # an empty folder
+            draft.rename(path)
         return cls(path)
 
     @classmethod
@@ -161,12 +168,18 @@ class Store:
             self.array("reflectance")[time, :, rows, cols] = full
             self.array("flags")[time, rows, cols] = why
 
-    def write_group(self, name: str, arrays: Mapping[str, tuple[Sequence[str], NDArray]]) -> None:
-        """Replace a group of small arrays, each given with the names of its dimensions."""
+    def write_group(
+        self,
+        name: str,
+        arrays: Mapping[str, tuple[Sequence[str], NDArray]],
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Replace a group of small arrays, each given with the names of its dimensions; its attributes come last."""
         with store_errors():
             group = self.group.create_group(name, overwrite=True)
             for key, (dims, values) in arrays.items():
                 _small(group, key, dims, values)
+            group.attrs.update(dict(attributes or {}))
             _consolidate(self.path)
 
 
@@ -203,9 +216,9 @@ def describe(path: Path, contents: Contents) -> None:
     layout, coding = contents.layout, contents.encoding
     height, width = layout.geobox.shape
     core = layout.core_pixels
-    inner = max(n for n in range(1, min(core, INNER) + 1) if core % n == 0)
+    inner = min((n for n in range(1, core + 1) if core % n == 0), key=lambda n: (abs(n - INNER), n))
     group = zarr.create_group(path, zarr_format=3, attributes=_root_attrs(contents))
-    common: dict[str, Any] = {"compressors": BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")}
+    common: dict[str, Any] = {"compressors": BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")}
     bands, times = len(contents.bands), len(contents.days)
     fill = coding.fill if coding.dtype == "float32" else int(coding.fill)
     scaling = {} if coding.dtype == "float32" else {"scale_factor": coding.scale, "add_offset": coding.offset}

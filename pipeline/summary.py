@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from pipeline.metrics import AngleSums, BandSums, PairSums, ergas
 from pipeline.record import Failure, Record
-from pipeline.sensors import SENTINEL2
 from pipeline.store import Store
 
 
@@ -60,12 +59,14 @@ class Totals:
                 total.angles[name] = total.angles.get(name, AngleSums()) + angle
         return total
 
-    def ergas(self) -> dict[str, float]:
-        """ERGAS of the comparison with the measurement, by resolution of the bands."""
-        groups: dict[int, list[PairSums]] = {}
-        for band, pair in self.consistency.items():
-            groups.setdefault(SENTINEL2.band(band).resolution, []).append(pair)
-        return {f"{res}m": ergas(pairs, 1) for res, pairs in sorted(groups.items())}
+    def ergas(self, inputs: Iterable[tuple[Iterable[str], int]], resolution: int) -> dict[str, float]:
+        """ERGAS of the comparison with the measurement, for each input given as its bands and their resolution."""
+        found = {}
+        for bands, coarse in inputs:
+            pairs = [self.consistency[band] for band in bands if band in self.consistency]
+            if any(pair.n for pair in pairs):
+                found[f"{coarse}m"] = ergas(pairs, coarse // resolution)
+        return found
 
 
 def current(store: Store) -> list[Record]:
@@ -97,8 +98,16 @@ def fold(store: Store) -> None:
             values = (record.bands[band].mean, record.bands[band].std, pair.rmse, pair.bias, pair.correlation)
             for name, value in zip(each, values, strict=True):
                 by_band[name][(*at, index)] = value
+    state = store.ledger.state()
     arrays = {name: (chunk_dims, values) for name, values in single.items()}
-    store.write_group("metrics", arrays | {name: (band_dims, values) for name, values in by_band.items()})
+    store.write_group(
+        "metrics", arrays | {name: (band_dims, values) for name, values in by_band.items()}, {"ledger": state}
+    )
+
+
+def folded(store: Store) -> bool:
+    """Whether the metric arrays tell of the ledger as it is."""
+    return "metrics" in store.group and store.group["metrics"].attrs.get("ledger") == store.ledger.state()
 
 
 def digest(store: Store) -> str:

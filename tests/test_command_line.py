@@ -67,7 +67,7 @@ REFUSALS = {
     "time without scene": (["time=2019"], "no scene of sentinel-2 in 2019; the area has scenes from 2024-06-01 to 2024-06-06"),
     "no date": (["time=yesterday"], "time 'yesterday' is no date"),
     "band that items lack": (["bands=[B02, B10]"], "sentinel-2 has no band 'B10'"),
-    "chunk off the lattice": (["chunk=500"], "500 is off the lattice, whose steps are 6 pixels (60 m); the nearest that fits is 498"),
+    "chunk off the lattice": (["chunk=500"], "off the lattice, whose steps are 6 pixels (60 m); the nearest that fits is 498"),
     "no catalog": (["catalog=/nowhere/catalog.json"], "there is no usable STAC catalog at /nowhere/catalog.json"),
     "nothing answers": (["catalog=http://127.0.0.1:9/stac"], "nothing answers there"),
     "coarser grid than the model's": (["model=bicubic", "grid.crs=EPSG:4326"], "is not a projected CRS in metres"),

@@ -54,7 +54,7 @@ class FusionModel:
     module: str
     """Where the ``torch.nn.Module`` is, ``package.module:Class``; it is built with this declaration."""
     halo: int = 0
-    """Pixels of the output around a pixel that its value depends on, on each side: the receptive field."""
+    """Pixels of the output around a pixel that its value depends on, on each side, windows being whole coarse pixels."""
     align: int = 1
     """Windows start on multiples of this many pixels of the output, counted from the lattice's anchor."""
     tile: int = 300
@@ -94,6 +94,8 @@ class FusionModel:
         """The handshake: raises ``Refused`` where the lattice or the scenes cannot give what the model declares."""
         for wanted in self.inputs:
             self._check_input(wanted, lattice, scenes)
+        if self.prepares:
+            raise Refused(f"model '{self.name}' wants {', '.join(self.prepares)} prepared, which no flow does.")
         if self.output.resolution != lattice.resolution:
             raise Refused(
                 f"model '{self.name}' gives {self.output.resolution} m, the grid asks for {float(lattice.resolution):g} m; "
@@ -115,6 +117,14 @@ class FusionModel:
                     f"model '{self.name}' needs band {name}, which none of the {len(scenes)} scenes has "
                     f"(they have {', '.join(have) or 'none'}); choose with bands: [...]."
                 )
+        if wanted.resolution % self.output.resolution:
+            raise Refused(
+                f"model '{self.name}' cannot bring {wanted.resolution} m ({', '.join(wanted.bands)}) to "
+                f"{self.output.resolution} m, which is no whole part of it; choose grid.resolution among its divisors, "
+                "or fewer bands."
+            )
+        if wanted.dates != "target":
+            raise Refused(f"model '{self.name}' asks for '{wanted.dates}' dates; flows give the target date only.")
         if (lattice.step / wanted.resolution).denominator != 1:
             raise Refused(
                 f"model '{self.name}' takes {wanted.resolution} m, which does not fit steps of {float(lattice.step):g} m."

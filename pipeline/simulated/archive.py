@@ -72,6 +72,7 @@ def simulate(
         for index in range(dates):
             view = observe(scenery, level, FIRST_DAY + index * REVISIT, clouds if index else 0.0, seed)
             item = _item(out, view, lattice, area)
+            item.properties["s2:product_uri"] = f"simulated, seed {seed}, {size} px, clouds {clouds:g}"
             collection.add_item(item)
             if told:
                 told(item.id)

@@ -14,8 +14,8 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.simulated.spectra import ENDMEMBERS
 
-CROPS = ("crop", "crop", "straw", "soil", "grass")
-"""What parcels grow; green crops are twice as common."""
+CROPS = ("crop", "crop", "crop", "grass", "grass", "straw", "soil")
+"""What parcels grow, as often as they stand here."""
 
 FOREST_SCALE = 900.0
 """Size of forests in metres."""
@@ -125,7 +125,7 @@ class World:
 
 def _weathered(shares: NDArray[np.float32], x: NDArray, y: NDArray, seed: int) -> NDArray[np.float32]:
     """Uneven growth, in patches and from metre to metre: fields give way to soil, forest to grass."""
-    bare = 0.25 * noise(x, y, 140, seed + 3) + 0.15 * noise(x, y, 12, seed + 4)
+    bare = 0.2 * noise(x, y, 140, seed + 3) + 0.1 * noise(x, y, 12, seed + 4)
     names = list(ENDMEMBERS)
     out = shares.copy()
     for name in ("crop", "grass", "straw"):
@@ -156,7 +156,7 @@ def _parcels(rng: np.random.Generator, land: Polygon) -> Iterator[Polygon]:
 
 def _crop(rng: np.random.Generator) -> tuple[tuple[str, float], ...]:
     kind = str(rng.choice(CROPS))
-    vigour = 1.0 if kind == "soil" else float(rng.uniform(0.55, 1.0))
+    vigour = 1.0 if kind == "soil" else float(rng.uniform(0.7, 1.0))
     return ((kind, vigour), ("soil", 1 - vigour))
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.metrics import UNIT, AngleSums, BandSums, PairSums, as_json, ergas
+from pipeline.metrics import UNIT, AngleSums, BandSums, PairSums, ergas
 
 X = np.array([[0.1, 0.2], [0.3, nan], [0.7, nan]])
 Y = np.array([[0.1, 0.1], [0.2, 0.5], [nan, nan]])
@@ -128,8 +128,3 @@ def test_counted_levels_give_the_sums_of_the_pixels(counts, seed):
     levels[0] = nan  # the fill
     pixels = np.repeat(levels, counts)[None]
     assert BandSums.of_levels(np.array(counts), levels) == BandSums.of(pixels)
-
-
-def test_sums_as_plain_numbers():
-    assert as_json(AngleSums(3, 135)) == {"n": 3, "total": 135}
-    assert PairSums(**as_json(PAIR)) == PAIR
