@@ -111,7 +111,7 @@ def folded(store: Store) -> bool:
 
 
 def digest(store: Store) -> str:
-    """What makes two results the same: SHA-256 over pixels, flags and metrics in canonical order.
+    """What makes two results the same: SHA-256 over pixels, flags and the sums of every band in canonical order.
 
     Row by row over the area that was asked for, band by band, day by day, then the sums over all chunks. Not in it: times,
     ids of runs, the cut into chunks, and the consistency with the measurement, which is taken inside chunks and so depends

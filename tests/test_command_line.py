@@ -1,10 +1,13 @@
 """The command line: what it leaves, what it refuses, and in which words."""
 
+import json
+
 import pytest
 import yaml
 from conftest import fusecube, specification
 
-from flows.prepare import FLOWS
+from flows.prepare import FLOWS, prepare
+from flows.road import planned
 from flows.spec import load, validate
 from pipeline.errors import Refused
 
@@ -127,3 +130,80 @@ def test_published_specification_carries_no_credentials(tmp_path):
     assert "secret" not in kept
     assert "https://stac.example.com/v1" in kept
     assert str(tmp_path) not in kept
+
+
+MORE_REFUSALS = {
+    "band named twice": (["bands=[B04, B04]"], "bands: a band is named twice"),
+    "resolution that does not nest": (["grid.resolution=15"], "cannot bring 20 m"),
+    "mask without classification": (["level=L1C", "mask=[cloud]"], "needs the scene classification"),
+    "short bbox": (["area={bbox: [1, 2, 3]}"], "'area.bbox.3' is missing"),
+    "half an anchor": (["grid.anchor=[1]"], "'grid.anchor.1' is missing"),
+    "broken value": (["chunk=["], "the value is not YAML"),
+    "nowhere to write": (["out=/proc/no/a.zarr"], "no store can be made at /proc/no/a.zarr"),
+    "too cloudy": (["time=2024-06-06", "max_cloud=1"], "no scene with 1 % clouds or less"),
+}
+
+
+@pytest.mark.parametrize("case", MORE_REFUSALS)
+def test_refused_as_well(case, archive, tmp_path):
+    changes, sentence = MORE_REFUSALS[case]
+    raw = yaml.safe_dump(specification(archive, tmp_path / "a.zarr"))
+    (tmp_path / "spec.yaml").write_text(raw)
+    with pytest.raises(Refused) as refusal:
+        planned(prepare(load(tmp_path / "spec.yaml", tuple(changes))))
+    assert sentence in str(refusal.value)
+    assert not (tmp_path / "a.zarr").exists()
+
+
+def test_an_item_without_baseline_is_refused_before_anything_is_written(own_archive, tmp_path, go):
+    for item in own_archive.rglob("S2A_*.json"):
+        item.write_text(item.read_text().replace('"s2:processing_baseline": "05.10"', '"s2:processing_baseline": null'))
+    with pytest.raises(Refused, match="has no readable s2:processing_baseline"):
+        go(specification(own_archive, tmp_path / "a.zarr"))
+    assert not (tmp_path / "a.zarr").exists()
+
+
+@pytest.mark.parametrize("field", ['"eo:cloud_cover": "much"', '"proj:code": "EPSG:32633+5773"'])
+def test_an_item_with_a_field_that_cannot_be_used_is_named(own_archive, tmp_path, go, field):
+    key = field.split(":")[0] + ":" + field.split(":")[1].split('"')[0]
+    for item in own_archive.rglob("S2A_*L2A.json"):
+        content = json.loads(item.read_text())
+        content["properties"] |= json.loads("{" + field + "}")
+        item.write_text(json.dumps(content))
+    with pytest.raises(Refused, match=r"item S2A_33UVT_\d+_SIM_L2A has a field"):
+        go(specification(own_archive, tmp_path / "a.zarr"))
+    assert key
+
+
+def test_geojson_of_any_make(tmp_path):
+    from flows.area import outline
+    from flows.spec import Area
+
+    ring = [[13.55, 52.3, 7], [13.6, 52.3, 7], [13.57, 52.33, 7], [13.55, 52.3, 7]]
+    features = [
+        {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}},
+        {"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [0, 0]}},
+        {"type": "Feature", "properties": {}, "geometry": None},
+    ]
+    path = tmp_path / "area.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    assert outline(Area(geojson=path)).boundingbox.bbox == (13.55, 52.3, 13.6, 52.33)
+    for content, words in (
+        ({"type": "Point", "coordinates": [0, 0]}, "holds no polygon"),
+        ({"type": "Polygon", "coordinates": [[[400000, 5000000], [400100, 5000000], [400100, 5000100]]]}, ""),
+        (["nothing"], "cannot be read as GeoJSON"),
+    ):
+        path.write_text(json.dumps(content))
+        with pytest.raises(Refused, match=words):
+            outline(Area(geojson=path))
+
+
+def test_report_and_picture_of_a_narrow_area(archive, tmp_path):
+    raw = specification(
+        archive, tmp_path / "a.zarr", area={"bbox": [13.54, 52.31, 13.6, 52.3101]}, grid={"resolution": 60}
+    )
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(raw | {"model": "identity"}))
+    found = fusecube("run", tmp_path / "spec.yaml")
+    assert found.returncode == 0, found.stderr
+    assert (tmp_path / "a.html").exists()
+    assert (tmp_path / "a.png").exists()

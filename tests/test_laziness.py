@@ -67,3 +67,11 @@ def test_the_lazy_result_is_what_a_run_writes_and_computes_only_what_is_touched(
     assert len(opened) == 13, "12 bands and the classification, once, for the one chunk"
     expected = store.contents.encoding.decode(store.array("reflectance")[0, :, 310:320, 310:330])
     np.testing.assert_array_equal(part.values, expected)
+
+
+def test_the_lazy_result_raises_where_a_file_is_missing(own_archive, tmp_path):
+    (own_archive / "sentinel-2-l2a" / "S2A_33UVT_20240601_SIM_L2A" / "B05.tif").unlink()
+    prepared = prepare(validate(specification(own_archive, tmp_path / "a.zarr")))
+    cube = lazy(prepared.job, prepared.scenes)
+    with pytest.raises(OSError, match="S2A_33UVT_20240601_SIM_L2A B05: the file is missing"):
+        cube.reflectance.compute(scheduler="synchronous")

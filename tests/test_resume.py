@@ -85,3 +85,58 @@ def test_interrupted_growth_leaves_one_of_the_two_stores(archive, tmp_path, go):
     store.path.rename(tmp_path / "a.zarr.grown-from")  # killed between the two renames
     mend(store.path)
     assert digest(Store(store.path)) == before
+
+
+def test_a_store_that_was_half_made_is_made_again(archive, tmp_path, go, monkeypatch):
+    import pytest
+
+    import pipeline.store
+
+    raw = specification(archive, tmp_path / "a.zarr")
+    with monkeypatch.context() as broken:
+        broken.setattr(pipeline.store, "_coordinates", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
+        with pytest.raises(RuntimeError, match="killed"):
+            go(raw)
+    assert not (tmp_path / "a.zarr").exists()
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    found = fusecube("run", path)
+    assert found.returncode == 0, found.stderr
+    assert fusecube("status", tmp_path / "a.zarr").returncode == 0
+
+
+def test_killed_after_the_last_chunk(archive, tmp_path, go):
+    raw = specification(archive, tmp_path / "a.zarr")
+    store, _ = go(raw)
+    for name in ("metrics", "preview"):
+        del store.group[name]  # as if it had been killed before they were written
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    found = fusecube("run", path)
+    assert found.returncode == 0, found.stderr
+    assert "nothing to compute" in found.stdout
+    assert "metrics" in Store(store.path).group
+    assert (tmp_path / "a.html").exists()
+    assert "report:" not in fusecube("run", path).stdout
+
+
+def test_growth_after_a_kill_amid_a_write(archive, tmp_path, go):
+    small = specification(archive, tmp_path / "a.zarr", area={"bbox": [13.55, 52.3, 13.57, 52.31]}, chunk=120)
+    store, _ = go(small)
+    shard = next(p for p in (store.path / "reflectance" / "c").rglob("*") if p.is_file())
+    shard.with_name(shard.name + ".0123abcd.partial").write_bytes(b"half")
+    grown, result = go(small | {"area": {"bbox": [13.54, 52.293, 13.6, 52.33]}})
+    assert result.complete
+    whole, _ = go(small | {"area": {"bbox": [13.54, 52.293, 13.6, 52.33]}, "out": str(tmp_path / "whole.zarr")})
+    assert digest(grown) == digest(whole)
+
+
+def test_area_does_not_grow_on_some_days_only(archive, tmp_path, go):
+    import pytest
+
+    from pipeline.errors import Refused
+
+    small = specification(archive, tmp_path / "a.zarr", area={"bbox": [13.55, 52.3, 13.57, 52.31]})
+    go(small)
+    with pytest.raises(Refused, match="2024-06-01"):
+        go(small | {"area": {"bbox": [13.54, 52.29, 13.6, 52.33]}, "time": "2024-06-06"})

@@ -174,3 +174,11 @@ def _edit(archive: Path, band: str, change) -> None:
     path.unlink()
     with rasterio.open(path, "w", **(profile | {"driver": "GTiff"})) as file:
         file.write(change(pixels), 1)
+
+
+def test_saturated_pixels_are_flagged(own_archive, tmp_path, go):
+    _edit(own_archive, "B11", lambda pixels: _filled(pixels, slice(20, 22), 65535))
+    store, _ = go(specification(own_archive, tmp_path / "a.zarr", mask=["saturated"]))
+    flags = store.array("flags")[0]
+    assert ((flags[40:44, 40:44] & Flag.SATURATED) > 0).all()
+    assert (store.array("reflectance")[0][:, 40:44, 40:44] == 0).all()

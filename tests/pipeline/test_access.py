@@ -97,7 +97,7 @@ def test_a_relative_address_is_joined_to_a_remote_item():
     assert resolve("/data/B02.tif", ITEM, REMOTE) == "https://archive.example/data/B02.tif"
 
 
-LOOPBACK = ["127.0.0.1:80", "[::1]", "localhost", "a.localhost"]
+LOOPBACK = ["127.0.0.1:80", "[::1]", "localhost", "a.localhost", "localhost.", "127.1", "2130706433", "0x7f000001"]
 PRIVATE = ["10.0.0.5", "192.168.1.1", "169.254.169.254", "[::ffff:10.0.0.5]", "archive.example@10.0.0.5"]
 
 
