@@ -1,5 +1,6 @@
 """What every worker does before its first chunk: take its share of the cores, load the model once, try it once."""
 
+import zarr
 from distributed import Worker, WorkerPlugin
 
 from pipeline.engine import networks
@@ -21,4 +22,5 @@ class Preload(WorkerPlugin):
         import torch
 
         torch.set_num_threads(self.threads)
+        zarr.config.set({"threading.max_workers": self.threads})  # compression must not take the neighbour's core
         warm_up(networks.get(self.model), self.model)

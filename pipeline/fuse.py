@@ -75,11 +75,13 @@ def fuse_chunk(job: Job, task: Task, network: "nn.Module") -> Fused:
         fused = _apply(job, inputs, network)
     with watch.stage("measure"):
         for wanted, (_, saturated) in zip(job.model.inputs, days, strict=True):
-            flags[_on_output(saturated, wanted, job, margin, flags.shape)] |= np.uint16(Flag.SATURATED)
+            if saturated.any():
+                flags[_on_output(saturated, wanted, job, margin, flags.shape)] |= np.uint16(Flag.SATURATED)
         numbers, beyond = job.encoding.encode(fused)
         flags[beyond.any(axis=0)] |= np.uint16(Flag.SATURATED)
         valid, flags = _validity(job, inputs, flags, margin, core)
-        numbers[~valid] = job.encoding.fill
+        if not valid.all():
+            numbers[~valid] = job.encoding.fill
         record = _record(job, task, journal, numbers, flags, inputs, watch)
     return Fused(numbers, flags, record)
 
@@ -94,14 +96,16 @@ def read_day(
     geobox = job.layout.lattice.geobox(window, wanted.resolution)
     out = np.full((len(wanted.bands), *geobox.shape), np.nan, np.float32)
     saturated = np.zeros(geobox.shape, bool)
+    missing = np.ones(out.shape, bool)
     for scene in touching(task.scenes, geobox):
-        missing = np.isnan(out)
         if scene.sensor != wanted.sensor or not missing.any():
             continue
         how = coding(scene)
         numbers = read([scene], geobox, wanted.bands, journal)[0].compute(scheduler="synchronous").values
-        saturated |= ((numbers == how.saturated) & missing).any(axis=0)
-        out = np.where(missing, reflectance(numbers, how), out)
+        if numbers.max() == how.saturated:
+            saturated |= ((numbers == how.saturated) & missing).any(axis=0)
+        np.copyto(out, reflectance(numbers, how), where=missing)
+        missing = np.isnan(out)
     return out, saturated
 
 
@@ -135,16 +139,16 @@ def read_flags(job: Job, task: Task, journal: Journal) -> NDArray[np.uint16]:
 
 def _apply(job: Job, inputs: list[NDArray[np.float32]], network: "nn.Module") -> NDArray[np.float32]:
     """The model over a window whose gaps are filled with each band's constant; not run where nothing was measured."""
-    lattice, model = job.layout.lattice, job.model
-    margin = job.halo * lattice.pixels()
-    if all(np.isnan(x).all() for x in inputs):
+    model, margin = job.model, job.halo * job.layout.lattice.pixels()
+    gaps = [np.isnan(x) for x in inputs]
+    if all(missing.all() for missing in gaps):
         times = model.inputs[0].resolution // model.output.resolution
         rows, cols = (length * times - 2 * margin for length in inputs[0].shape[1:])
         return np.full((len(model.output.bands), rows, cols), np.nan, np.float32)
     filled = []
-    for wanted, x in zip(model.inputs, inputs, strict=True):
+    for wanted, x, missing in zip(model.inputs, inputs, gaps, strict=True):
         constants = np.array([sensor(wanted.sensor).band(b).fill for b in wanted.bands], np.float32)
-        filled.append(np.where(np.isnan(x), constants[:, None, None], x))
+        filled.append(np.where(missing, constants[:, None, None], x) if missing.any() else x)
     return infer(network, model, filled, margin)
 
 
@@ -168,7 +172,8 @@ def _validity(
         if wanted.influence:
             influenced |= dilate(anywhere, wanted.influence)[inside] & ~anywhere[inside]
     flags = flags.copy()
-    flags[~valid.all(axis=0)] |= np.uint16(Flag.PARTIAL)
+    if not valid.all():
+        flags[~valid.all(axis=0)] |= np.uint16(Flag.PARTIAL)
     flags[influenced] |= np.uint16(Flag.INFLUENCED)
     refused = (flags & np.uint16(sum(Flag[name.upper()] for name in job.mask))) > 0
     flags[refused] |= np.uint16(Flag.MASKED)
@@ -249,9 +254,17 @@ def _record(
         angles=angles,
         seconds=watch.seconds,
         peak_memory=peak_memory(),
-        digest=hashlib.sha256(np.ascontiguousarray(numbers).tobytes() + flags.tobytes()).hexdigest(),
+        digest=_hash(numbers, flags),
         software=__version__,
     )
+
+
+def _hash(*arrays: NDArray) -> str:
+    """SHA-256 over the memory of arrays, one after the other."""
+    hashed = hashlib.sha256()
+    for array in arrays:
+        hashed.update(np.ascontiguousarray(array).data)
+    return hashed.hexdigest()
 
 
 def _compared(

@@ -104,8 +104,9 @@ def reflectance(numbers: NDArray[np.uint16], how: Coding) -> NDArray[np.float32]
     >>> reflectance(np.array([0, 600], "uint16"), Coding(1e-4, -0.1, 0, 65535))
     array([  nan, -0.04], dtype=float32)
     """
-    values = (numbers * np.float64(how.scale) + how.offset).astype(np.float32)
-    return np.where(numbers == how.nodata, np.float32(np.nan), values)
+    table = (np.arange(2**16) * how.scale + how.offset).astype(np.float32)
+    table[how.nodata] = np.nan
+    return table[numbers]
 
 
 def classified(codes: NDArray[np.uint8]) -> NDArray[np.uint16]:

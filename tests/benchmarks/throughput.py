@@ -84,7 +84,7 @@ def bare(job: Job, tiles: int) -> None:
 def main() -> None:
     """Print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--chunk", type=int, default=600)
+    parser.add_argument("--chunk", type=int, default=1200)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--only", type=int, choices=(600, 2400), help="measure one size only")
