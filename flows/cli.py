@@ -249,7 +249,7 @@ def report(
 
 @app.command()
 def digest(store: StorePath) -> None:
-    """Print what makes two results the same: a hash of pixels, flags and metrics, whatever the chunks and workers."""
+    """Print what makes two results the same: a hash of pixels, flags and band sums, whatever the chunks and workers."""
     from pipeline.summary import digest as compute
 
     opened = _open(store)

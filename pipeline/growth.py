@@ -69,7 +69,7 @@ def _carry_over(source: Path, have: Contents, draft: Path, target: Contents) -> 
             _link(old, draft.joinpath(array, "c", *(str(place[d]) for d in dims)))
     for folder in (FOLDER, "preview"):
         for old in (source / folder).rglob("*"):
-            if old.is_file():
+            if old.is_file() and old.suffix not in (".trouble", ".draft"):  # of these the next run knows better
                 _link(old, draft / old.relative_to(source))
 
 
