@@ -179,6 +179,8 @@ class Store:
             group = self.group.create_group(name, overwrite=True)
             for key, (dims, values) in arrays.items():
                 _small(group, key, dims, values)
+            if any("time" in dims for dims, _ in arrays.values()):
+                _labels(group, self.contents)
             group.attrs.update(dict(attributes or {}))
             _consolidate(self.path)
 
@@ -277,13 +279,18 @@ def _coordinates(group: zarr.Group, contents: Contents) -> None:
     for name, centres in (("y", y), ("x", x)):
         axis = {"units": "m", "standard_name": f"projection_{name}_coordinate", "axis": name.upper()}
         _small(group, name, (name,), centres, axis)
+    _labels(group, contents)
+    transform = " ".join(str(v) for v in box.affine.to_gdal())
+    _small(group, "spatial_ref", (), np.array(0, np.int64), crs.to_cf() | {"GeoTransform": transform})
+
+
+def _labels(group: zarr.Group, contents: Contents) -> None:
+    """Coordinates of the days and the bands."""
     times = np.array([(day - EPOCH).days for day in contents.days], np.int64)
     calendar = {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian", "standard_name": "time"}
     _small(group, "time", ("time",), times, calendar | {"long_name": "solar day of acquisition"})
     band = group.create_array("band", shape=(len(contents.bands),), dtype="str", dimension_names=("band",))
     band[:] = np.array(contents.bands)
-    transform = " ".join(str(v) for v in box.affine.to_gdal())
-    _small(group, "spatial_ref", (), np.array(0, np.int64), crs.to_cf() | {"GeoTransform": transform})
 
 
 def _small(
