@@ -22,8 +22,8 @@ def peak_memory() -> int:
 def release_memory() -> None:
     """Give free memory back to the system, where the C library can (glibc).
 
-    Once a chunk: workers keep freed memory within a chunk, where the layers of a network need it again at once
-    (``cluster.local``), and what piles up in gaps from chunk to chunk must not grow with the region.
+    Workers keep the memory they free, since the layers of a network need it again at once (``cluster.local``); what piles up
+    in gaps from chunk to chunk must not grow with the region, so now and then it goes back.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

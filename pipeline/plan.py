@@ -12,10 +12,11 @@ BLOCK = 1024
 """Edge of the internal blocks of the COGs of Earth Search, pixels; a file's own is known only once it is opened."""
 
 BASE_MEMORY = 500e6
-"""Resident memory of a worker that has imported everything and read nothing, bytes (measured: 0.4 to 0.5 GB)."""
+"""Resident memory of a worker that has imported everything and read nothing, bytes (measured: 0.40 GB)."""
 
 SECONDS_PER_MEGAPIXEL = (0.5, 3.0)
-"""Range, on one core, for a model without a network and 12 bands (measured: 0.9); a ledger knows better."""
+"""Range, on one core, for a model without a network and 12 bands (measured: 0.6 to 0.7,
+``tests/benchmarks/stages.py``); a ledger knows better."""
 
 
 @dataclass(frozen=True)
