@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.access import REMOTE
-from pipeline.encoding import ENCODINGS
+from pipeline.encoding import encoding
 from pipeline.errors import Refused, nearest
 from pipeline.radiometry import Flag
 
@@ -118,8 +118,7 @@ class Spec(_Strict):
     @field_validator("encoding")
     @classmethod
     def _known_encoding(cls, value: str) -> str:
-        if value not in ENCODINGS:
-            raise ValueError(f"there is no encoding '{value}': {nearest(value, ENCODINGS)}")
+        encoding(value)  # refuses with the nearest name
         return value
 
     @field_validator("out")
@@ -240,5 +239,5 @@ def _fault(fault: dict[str, Any]) -> str:
     if fault["type"] == "missing":
         field = Spec.model_fields.get(place)
         return f"key '{place}' is missing: {(field and field.description) or 'see fusecube init'}"
-    message = str(fault["msg"]).removeprefix("Value error, ")
+    message = str(fault["msg"]).removeprefix("Value error, ").rstrip(".")
     return f"{place}: {message}" if place else message

@@ -138,6 +138,7 @@ MORE_REFUSALS = {
     "mask without classification": (["level=L1C", "mask=[cloud]"], "needs the scene classification"),
     "short bbox": (["area={bbox: [1, 2, 3]}"], "'area.bbox.3' is missing"),
     "half an anchor": (["grid.anchor=[1]"], "'grid.anchor.1' is missing"),
+    "unknown encoding": (["encoding=uint17"], "there is no encoding 'uint17': did you mean 'uint16'?"),
     "broken value": (["chunk=["], "the value is not YAML"),
     "nowhere to write": (["out=/dev/null/a.zarr"], "no store can be made at /dev/null/a.zarr"),
     "too cloudy": (["time=2024-06-06", "max_cloud=1"], "no scene with 1 % clouds or less"),
