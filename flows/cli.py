@@ -21,6 +21,7 @@ from pipeline.errors import Refused, StoreFull
 if TYPE_CHECKING:
     from flows.prepare import Prepared
     from pipeline.job import Job
+    from pipeline.plan import Plan
     from pipeline.store import Store
 
 app = typer.Typer(
@@ -145,11 +146,16 @@ def _simulate(to: Path, size: int, dates: int, clouds: float, seed: int) -> Path
 
 
 @app.command()
-def init(flow_name: Annotated[str, typer.Argument(help="Name of the flow: sharpen.", metavar="FLOW")]) -> None:
+def init(
+    flow_name: Annotated[str, typer.Argument(help="Name of the flow (sharpen), or train, evaluate.", metavar="FLOW")],
+) -> None:
     """Print a commented specification to start from: `fusecube init sharpen > my.yaml`."""
+    from flows import evaluate as trials
+    from flows import teach
     from flows.prepare import flow
 
-    print(flow(flow_name).EXAMPLE.format(name="my.yaml"), end="")
+    kinds = {"train": teach.EXAMPLE, "evaluate": trials.EXAMPLE}
+    print((kinds.get(flow_name) or flow(flow_name).EXAMPLE).format(name="my.yaml"), end="")
 
 
 @app.command()
@@ -203,6 +209,78 @@ def plan(spec: SpecFile, change: Changes = None) -> None:
 def run(spec: SpecFile, change: Changes = None) -> None:
     """Run a specification, or go on where it stopped."""
     _finish(_run(_prepare(spec, change)))
+
+
+@app.command()
+def train(
+    spec: Annotated[Path, typer.Argument(help="Training specification; `fusecube init train` writes one.", metavar="SPEC")],
+    change: Changes = None,
+) -> None:
+    """Teach a network by Wald's protocol, or go on where it stopped; leaves weights, their card and a history."""
+    from flows import teach
+
+    wanted = teach.load(spec, tuple(change or ()))
+    model = teach.declared(wanted)
+    with _wait("searching"):
+        found = [(source, scene) for source in wanted.sources for scene in teach.scenes(source)]
+    with _bar("reading scenes", len(found)) as advance:
+        windows = teach.read(model, wanted, found, advance)
+    say(f"{len(windows)} windows of {len(found)} scenes; {wanted.network}, {sum(wanted.steps.values())} steps")
+    done: dict[str, int] = {}
+    with _bar("teaching", sum(wanted.steps.values())) as advance:
+
+        def told(group: str, event: object) -> None:
+            if not isinstance(event, int):
+                say(f"{group} step {event.step}: loss {event.loss:.5f}, held out {event.validation:.5f}")  # type: ignore[attr-defined]
+                return
+            for _ in range(event - done.get(group, 0)):  # a resumed training starts further on
+                advance()
+            done[group] = event
+
+        taught = teach.teach(wanted, model, windows, told)
+    for name, place in (("weights", taught.file), ("history", taught.history)):
+        say(f"{name}: {place}")
+
+
+@app.command()
+def evaluate(
+    spec: Annotated[Path, typer.Argument(help="Evaluation; `fusecube init evaluate` writes one.", metavar="SPEC")],
+    change: Changes = None,
+) -> None:
+    """Hold methods against one another on scenes: tables, residual pictures, power spectra."""
+    from flows import evaluate as trials
+    from flows import tables, teach
+    from pipeline.figures import residuals, spectra
+    from pipeline.training.windows import lattice_of, windows
+
+    wanted = trials.load(spec, tuple(change or ()))
+    models = [trials.declared(method) for method in wanted.methods]
+    with _wait("searching"):
+        found = [(source, scene) for source in wanted.sources for scene in teach.scenes(source)]
+    done: list[trials.Trial] = []
+    with _bar("trying", len(found) * trials.count(wanted)) as advance:
+        for source, scene in found:
+            pictures: dict[str, list[trials.Picture]] = {}
+            read = list(windows(models[0], scene, lattice_of(models[0], scene), source.windows))
+            if not read:
+                complain(f"{scene.id}: no window of it is measured and clear; left out.")
+                continue
+            for trial, picture in trials.evaluate(wanted, scene, read, advance):
+                done.append(trial)
+                if picture:
+                    pictures.setdefault(picture.group, []).append(picture)
+            wanted.out.mkdir(parents=True, exist_ok=True)
+            for group, shown in pictures.items():
+                title = f"{scene.id}, bands of {group}, one scale down"
+                estimates, reference = {p.method: p.estimate for p in shown}, shown[0].reference
+                spacing = float(group.removesuffix("m"))
+                residuals(wanted.out / f"residual-{scene.id}-{group}.png", title, estimates, reference)
+                spectra(wanted.out / f"spectrum-{scene.id}-{group}.png", title, estimates, reference, spacing)
+            tables.write(wanted.out, done)
+    if not done:
+        raise Refused("no scene has a window that is measured and clear; name others with sources:.")
+    print((wanted.out / "tables.md").read_text(encoding="utf-8"))
+    say(f"tables and pictures: {wanted.out}")
 
 
 @app.command()
@@ -293,6 +371,9 @@ def _run(prepared: "Prepared") -> tuple["Prepared", bool, bool]:
     from flows.road import execute, planned
     from pipeline.growth import mend
 
+    for warning in prepared.warnings:
+        complain(f"warning: {warning}")
+
     path = prepared.spec.out
     mend(path)
     job, work = planned(prepared)
@@ -301,6 +382,7 @@ def _run(prepared: "Prepared") -> tuple["Prepared", bool, bool]:
         return prepared, _concluded(prepared, job), True
     from cluster.local import local
 
+    job, work = _adapt(prepared, job, work)
     say(f"{len(work.todo)} chunks to do, {work.done} done; {work.scenes} scenes on {work.days} days; into {path}")
     with local(job.model, prepared.spec.cluster.workers) as client, _bar("fusing", len(work.todo)) as advance:
         result = execute(client, prepared, job, work, watch=lambda event: advance())
@@ -311,6 +393,19 @@ def _run(prepared: "Prepared") -> tuple["Prepared", bool, bool]:
     if result.full:
         raise StoreFull(28, f"{path}: no space is left; {result.computed + result.held} chunks are kept")
     return prepared, result.computed > 0, result.complete
+
+
+def _adapt(prepared: "Prepared", job: "Job", work: "Plan") -> tuple["Job", "Plan"]:
+    """Teach the network the scenes of every day that its store has no weights for."""
+    from flows.adapting import missing
+    from flows.road import adapted
+
+    days = missing(job, prepared.scenes)
+    if not days:
+        return job, work
+    groups = sum(1 for wanted in job.model.inputs[1:] if set(wanted.bands) & set(job.model.output.bands))
+    with _bar("adapting", len(days) * groups * job.adapt) as advance:
+        return adapted(prepared, job, work, lambda event: advance() if isinstance(event, int) else None, say)
 
 
 def _concluded(prepared: "Prepared", job: "Job") -> bool:

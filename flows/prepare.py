@@ -1,5 +1,6 @@
 """From a specification to a job: search, refuse what cannot be, declare the rest."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from types import ModuleType
 
@@ -9,7 +10,8 @@ from flows.spec import Spec, period
 from pipeline.catalog import Query, find
 from pipeline.errors import Refused, nearest
 from pipeline.job import Job, fingerprint
-from pipeline.models.registry import OFFERED
+from pipeline.models.registry import offered
+from pipeline.models.weights import read_card
 from pipeline.radiometry import coding
 from pipeline.scene import Scene, touching
 from pipeline.sensors import sensor
@@ -32,6 +34,8 @@ class Prepared:
     """What was found for it, oldest first."""
     job: Job
     """What is to be done."""
+    warnings: tuple[str, ...] = ()
+    """What a reader of the result should know."""
 
     @property
     def run(self) -> str:
@@ -103,8 +107,8 @@ def prepare(spec: Spec) -> Prepared:
     that the result does not depend on where the area ends.
     """
     chosen = flow(spec.flow)
-    if spec.model not in OFFERED:
-        raise Refused(f"there is no model '{spec.model}': {nearest(spec.model, OFFERED)}.")
+    if spec.model not in offered():
+        raise Refused(f"there is no model '{spec.model}': {nearest(spec.model, offered())}.")
     scenes = search(spec)
     job = chosen.job(spec, scenes)
     lattice, area = job.layout.lattice, job.layout.area
@@ -114,7 +118,19 @@ def prepare(spec: Spec) -> Prepared:
     near = touching(scenes, lattice.geobox(area.pad(job.halo)))
     used = tuple(scene for scene in near if scene.solar_day in days)
     _readable(used, job)
-    return Prepared(spec, used, job)
+    return Prepared(spec, used, job, tuple(_warnings(job)))
+
+
+def _warnings(job: Job) -> Iterator[str]:
+    """What does not forbid a job and yet may harm its result."""
+    if not job.model.weights:
+        return
+    card = read_card(job.model.weights_file)
+    if job.level not in card.levels:
+        yield (
+            f"the weights of {card.network} were trained on {' and '.join(card.levels)}, the scenes are {job.level}: "
+            "their colours differ by the atmosphere, and so may the result; train on this level, or adapt: 600."
+        )
 
 
 def _readable(scenes: tuple[Scene, ...], job: Job) -> None:

@@ -5,19 +5,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from flows.adapting import adapt_day, missing, told_of, with_known
 from flows.prepare import Prepared
 from pipeline import __version__
-from pipeline.errors import Refused
+from pipeline.errors import Refused, StoreFull
 from pipeline.growth import grow
 from pipeline.job import Job, tasks
 from pipeline.plan import Plan, plan
 from pipeline.record import Record
-from pipeline.store import Contents, Store, contents_of
+from pipeline.store import Contents, Store, contents_of, store_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from distributed import Client
+
+    from pipeline.training.loop import Progress
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,49 @@ def planned(prepared: Prepared) -> tuple[Job, Plan]:
     _same_work(store.contents, prepared, path)
     _same_or_more(store.contents, prepared, path)
     job = replace(prepared.job, layout=store.contents.layout.grown(prepared.job.layout.area))
+    job = with_known(job, prepared.scenes, path)
     return job, plan(job, prepared.scenes, store.ledger)
+
+
+def opened(prepared: Prepared, job: Job, work: Plan) -> Store:
+    """The store of a plan, made or grown so that it has room for all of it.
+
+    Raises ``StoreFull`` where there is no space for it.
+    """
+    days = sorted({task.day for task in work.todo})
+    scenes = [scene.id for scene in prepared.scenes]
+    published = prepared.spec.published()
+    wanted = contents_of(job, days, published, scenes, prepared.run, __version__, prepared.warnings)
+    path = prepared.spec.out
+    return grow(Store(path), wanted) if Store.exists(path) else Store.create(path, wanted)
+
+
+def adapted(
+    prepared: Prepared,
+    job: Job,
+    work: Plan,
+    watch: "Callable[[Progress | int], None] | None" = None,
+    say: Callable[[str], None] | None = None,
+) -> tuple[Job, Plan]:
+    """The job with weights adapted to each of its days, and what is left to do; ``say`` hears a line on each day.
+
+    A day whose files cannot be read is sharpened with the weights as they are, and tried again by the next run.
+    """
+    days = missing(job, prepared.scenes)
+    if not days:
+        return job, work
+    store = opened(prepared, job, work)
+    for day, scenes in days.items():
+        try:
+            with store_errors():
+                line = told_of(day, adapt_day(job, day, scenes, store.path, watch))
+        except StoreFull:
+            raise
+        except OSError as error:
+            line = f"{day}: weights as they were, for the scene could not be read: {error}"
+        if say:
+            say(line)
+    return planned(prepared)
 
 
 def _writable(path: "Path") -> None:
@@ -105,17 +150,13 @@ def execute(
     # what is done already asks for neither a cluster nor torch, so neither is imported before it is needed
     from pipeline.engine import Trouble, run
 
-    days = sorted({task.day for task in work.todo})
-    scenes = [scene.id for scene in prepared.scenes]
-    wanted = contents_of(job, days, prepared.spec.published(), scenes, prepared.run, __version__)
-    path = prepared.spec.out
-    store = grow(Store(path), wanted) if Store.exists(path) else Store.create(path, wanted)
+    store = opened(prepared, job, work)
 
     def told(event: Record | Trouble) -> None:
         if watch:
             watch(event if isinstance(event, Record) else f"{event.task}: {event.reason}")
 
-    outcome = run(client, path, job, work.todo, told)
+    outcome = run(client, store.path, job, work.todo, told)
     if not outcome.full:
         conclude(store, prepared, job)
     return Result(

@@ -9,13 +9,19 @@ from fractions import Fraction
 from flows.area import place
 from flows.spec import Spec
 from pipeline.encoding import encoding
+from pipeline.errors import Refused
 from pipeline.job import Job
 from pipeline.lattice import Lattice, Layout
-from pipeline.models.registry import declare
+from pipeline.models.declaration import FusionModel
+from pipeline.models.registry import PLAIN, declare, offered, sharpening, with_weights
+from pipeline.models.weights import shipped
 from pipeline.scene import Scene
 from pipeline.sensors import SENTINEL2
 
 SENSOR = SENTINEL2
+
+ADAPT = 600
+"""Steps of adaptation unless the specification says otherwise."""
 
 EXAMPLE = """\
 # Every band of Sentinel-2 on one 10 m grid.  Check it: fusecube plan {name}   Run it: fusecube run {name}
@@ -35,8 +41,12 @@ area:
 # When: a date, or two with a slash between. Every solar day with a scene becomes a time of the result.
 time: 2024-06-01/2024-06-15
 
-# How: bicubic (cubic convolution), or identity (coarse pixels repeated).
-model: bicubic
+# How: light (a small network for machines without a GPU), mpifnet (larger, sharper), dsen2,
+# bicubic (cubic convolution), or identity (coarse pixels repeated).
+model: light
+# adapt: 600            # steps for which the network is first taught these very scenes, one scale down; 0 for none
+# consistent: true      # project the result so that, degraded, it gives back every band as it was measured
+# weights: my.safetensors   # your own, from fusecube train
 
 # level: L2A            # L1C or L2A; by default the highest there is
 # bands: [B02, B03, B04, B08, B11]
@@ -55,7 +65,7 @@ def job(spec: Spec, scenes: Sequence[Scene]) -> Job:
     bands = spec.bands or tuple(band.name for band in SENSOR.bands)
     for name in bands:
         SENSOR.band(name)
-    model = declare(spec.model, SENSOR, bands, spec.grid.resolution)
+    model = _model(spec, bands)
     where = place(spec.area, scenes, spec.grid.crs)
     anchor = (Fraction(spec.grid.anchor[0]), Fraction(spec.grid.anchor[1]))
     step = Lattice.common_step(model.step_resolutions)
@@ -71,4 +81,22 @@ def job(spec: Spec, scenes: Sequence[Scene]) -> Job:
         encoding=encoding(spec.encoding),
         mask=tuple(sorted(set(spec.mask))),
         clip=where.clip,
+        projected=spec.consistent,
+        adapt=(ADAPT if spec.adapt is None else spec.adapt) if model.weights else 0,
     )
+
+
+def _model(spec: Spec, bands: Sequence[str]) -> FusionModel:
+    """The model of a specification, with its weights where it is a network."""
+    if spec.model in PLAIN:
+        if spec.weights or spec.adapt:
+            raise Refused(f"model '{spec.model}' has no weights to take or to adapt; take weights: and adapt: out.")
+        return declare(spec.model, SENSOR, bands, spec.grid.resolution)
+    model = sharpening(spec.model, SENSOR, bands, spec.precision, spec.gates)
+    file = spec.weights or shipped(spec.model)
+    if file is None:
+        raise Refused(
+            f"fusecube comes without weights for '{spec.model}'; train some ('fusecube init train') and name them with "
+            f"weights:, or choose one of {', '.join(name for name in offered() if name in PLAIN or shipped(name))}."
+        )
+    return with_weights(model, file)

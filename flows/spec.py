@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from flows import strict
+from flows.strict import Strict
 from pipeline.access import REMOTE
 from pipeline.encoding import encoding
-from pipeline.errors import Refused, nearest
+from pipeline.errors import nearest
 from pipeline.radiometry import Flag
 
 Longitude = Annotated[float, Field(ge=-180, le=180)]
@@ -20,11 +21,7 @@ Latitude = Annotated[float, Field(ge=-90, le=90)]
 MASKABLE = tuple((flag.name or "").lower() for flag in Flag if flag not in (Flag.NODATA, Flag.MASKED, Flag.OUTSIDE))
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Area(_Strict):
+class Area(Strict):
     """A place: exactly one of the four."""
 
     bbox: tuple[Longitude, Latitude, Longitude, Latitude] | None = Field(
@@ -46,7 +43,7 @@ class Area(_Strict):
         return self
 
 
-class Grid(_Strict):
+class Grid(Strict):
     """The pixel grid of the result."""
 
     crs: str = Field("auto", description="EPSG:code of a CRS in metres; auto takes the one that most scenes have.")
@@ -57,14 +54,14 @@ class Grid(_Strict):
     )
 
 
-class Cluster(_Strict):
+class Cluster(Strict):
     """Where the work runs."""
 
     kind: Literal["local"] = Field("local", description="local: processes on this machine.")
     workers: int | None = Field(None, gt=0, description="Processes; by default one a core.")
 
 
-class Spec(_Strict):
+class Spec(Strict):
     """A run specification."""
 
     flow: str = Field(description="What to make: sharpen.")
@@ -75,7 +72,20 @@ class Spec(_Strict):
     time: str = Field(
         description="A date or two with a slash between: 2017-05, 2017-05-01/2017-06-01; both ends count."
     )
-    model: str = Field("bicubic", description="How to fuse.")
+    model: str = Field("light", description="How to fuse: a network (light, mpifnet, dsen2), bicubic or identity.")
+    weights: Path | None = Field(None, description="Weights of the network; by default those that come with fusecube.")
+    adapt: int | None = Field(
+        None,
+        ge=0,
+        description="Steps for which a network is first taught the very scenes it will sharpen; by default 600, 0 for none.",
+    )
+    precision: Literal["bfloat16", "float32"] = Field("bfloat16", description="In which a network's convolutions run.")
+    gates: Literal["fixed", "pooled"] = Field(
+        "fixed", description="Global gates of a network: fixed, or pooled over context tiles of 600 px."
+    )
+    consistent: bool = Field(
+        False, description="Project the result so that, degraded, it gives back every band as it was measured."
+    )
     level: Literal["L1C", "L2A"] | None = Field(None, description="Processing level; by default the highest there is.")
     bands: tuple[str, ...] | None = Field(
         None, description="Bands of the result; by default all of the sensor.", min_length=1
@@ -136,6 +146,8 @@ class Spec(_Strict):
     def published(self) -> dict[str, Any]:
         """The specification as a store keeps it: no path of this machine, no credentials, nothing about where it ran."""
         plain = self.model_dump(mode="json", exclude={"out", "cluster"}, exclude_none=True)
+        if self.weights:
+            plain["weights"] = self.weights.name
         parts = urlsplit(self.catalog)
         if parts.scheme in REMOTE:
             plain["catalog"] = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
@@ -180,64 +192,10 @@ def _span(text: str) -> tuple[datetime, datetime]:
 
 
 def load(path: Path, changes: tuple[str, ...] = ()) -> Spec:
-    """Read and validate a specification; raises ``Refused`` with one sentence a fault.
-
-    Parameters
-    ----------
-    path
-        YAML file.
-    changes
-        ``key=value`` pairs that replace entries, with dots for nested keys (``cluster.workers=1``).
-    """
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise Refused(f"{path} is not UTF-8 text; save it as such.") from None
-    except OSError:
-        raise Refused(
-            f"there is no specification at {path}; 'fusecube init sharpen' writes one to start from."
-        ) from None
-    except yaml.YAMLError as error:
-        raise Refused(f"{path} is not YAML: {' '.join(str(error).split())[:200]}.") from None
-    if not isinstance(raw, dict):
-        raise Refused(f"{path} holds no keys; 'fusecube init sharpen' writes a specification to start from.")
-    for change in changes:
-        _set(raw, change)
-    return validate(raw)
+    """Read and validate a run specification (``strict.load``)."""
+    return strict.load(Spec, path, changes)
 
 
 def validate(raw: dict[str, Any]) -> Spec:
-    """The specification of plain values; raises ``Refused`` with one sentence a fault."""
-    try:
-        return Spec.model_validate(raw)
-    except ValidationError as error:
-        raise Refused("; ".join(_fault(dict(fault)) for fault in error.errors()[:5]) + ".") from None
-
-
-def _set(raw: dict[str, Any], change: str) -> None:
-    name, equals, value = change.partition("=")
-    if not equals:
-        raise Refused(f"--set {change}: write key=value, such as --set chunk=600.")
-    *parents, last = name.split(".")
-    here = raw
-    for parent in parents:
-        below = here.get(parent)
-        here[parent] = below if isinstance(below, dict) else ({"kind": below} if isinstance(below, str) else {})
-        here = here[parent]
-    try:
-        here[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise Refused(f"--set {change}: the value is not YAML.") from None
-
-
-def _fault(fault: dict[str, Any]) -> str:
-    place = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        nested: dict[str, type[BaseModel]] = {"area": Area, "grid": Grid, "cluster": Cluster}
-        known = (nested[str(fault["loc"][0])] if len(fault["loc"]) > 1 else Spec).model_fields
-        return f"unknown key '{place}': {nearest(str(fault['loc'][-1]), known)}"
-    if fault["type"] == "missing":
-        field = Spec.model_fields.get(place)
-        return f"key '{place}' is missing: {(field and field.description) or 'see fusecube init'}"
-    message = str(fault["msg"]).removeprefix("Value error, ").rstrip(".")
-    return f"{place}: {message}" if place else message
+    """The run specification of plain values (``strict.validate``)."""
+    return strict.validate(Spec, raw)

@@ -39,8 +39,12 @@ RELEASE_EVERY = 4
 """Chunks, on average, after which a worker gives back what is free: every time would cost 0.1 s a chunk (measured)."""
 
 
+KEPT_NETWORKS = 3
+"""Networks that a worker holds at once: days have weights of their own where they were adapted."""
+
+
 class Networks:
-    """Networks of this process, each built once however many threads ask at once."""
+    """The latest networks of this process, each built once however many threads ask at once."""
 
     def __init__(self) -> None:
         self._built: dict[FusionModel, nn.Module] = {}
@@ -49,11 +53,15 @@ class Networks:
     def get(self, model: FusionModel) -> "nn.Module":
         """The network of a declaration."""
         with self._lock:
-            if model not in self._built:
+            network = self._built.pop(model, None)
+            if network is None:
                 from pipeline.models.registry import build
 
-                self._built[model] = build(model)
-            return self._built[model]
+                network = build(model)
+            self._built[model] = network  # now the latest
+            for oldest in list(self._built)[:-KEPT_NETWORKS]:
+                del self._built[oldest]
+            return network
 
 
 networks = Networks()  # per worker process: a network is far too large to travel with every task
@@ -83,7 +91,7 @@ class Outcome:
 
 def fuse_into(path: Path, job: Job, task: Task) -> Record:
     """Fuse a chunk and write it: the old record goes first, then the data comes, then the new record."""
-    fused = fuse_chunk(job, task, networks.get(job.model))
+    fused = fuse_chunk(job, task, networks.get(job.model_on(task.day)))
     start = time.perf_counter()
     store = Store(path)
     with store_errors():
@@ -172,7 +180,7 @@ def _lazy_day(job: Job, day: list[Task], bands: int, dtype: np.dtype) -> tuple[d
 
 
 def _arrays(job: Job, task: Task) -> tuple[np.ndarray, np.ndarray]:
-    fused = fuse_chunk(job, task, networks.get(job.model))
+    fused = fuse_chunk(job, task, networks.get(job.model_on(task.day)))
     for failure in fused.record.failures:
         raise OSError(f"{failure.scene} {failure.band}: {failure.reason}")
     return fused.numbers, fused.flags

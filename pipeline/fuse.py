@@ -1,6 +1,5 @@
 """One chunk, from files to numbers: read, mask, model, crop, measure. Everything a worker does but the writing."""
 
-import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,18 +12,16 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 from shapely import from_wkt
 
-from pipeline import __version__
-from pipeline.cube import address, read
-from pipeline.degrade import degrade
+from pipeline.consistency import project
+from pipeline.cube import read
 from pipeline.inference import infer
-from pipeline.job import Job, Task, key
+from pipeline.job import Job, Task
 from pipeline.lattice import Box
-from pipeline.memory import peak_memory
-from pipeline.metrics import AngleSums, BandSums, PairSums
+from pipeline.measure import Measured, measure
 from pipeline.models.declaration import Input
 from pipeline.radiometry import Flag, classified, coding, reflectance
 from pipeline.reader import Journal
-from pipeline.record import Failure, Record
+from pipeline.record import Record
 from pipeline.scene import touching
 from pipeline.sensors import sensor
 
@@ -73,6 +70,10 @@ def fuse_chunk(job: Job, task: Task, network: "nn.Module") -> Fused:
         flags = read_flags(job, task, journal)
     with watch.stage("model"):
         fused = _apply(job, inputs, network)
+    before = None
+    if job.projected:
+        with watch.stage("project"):
+            fused, before = _projected(job, fused, inputs)
     with watch.stage("measure"):
         for wanted, (_, saturated) in zip(job.model.inputs, days, strict=True):
             if saturated.any():
@@ -82,7 +83,7 @@ def fuse_chunk(job: Job, task: Task, network: "nn.Module") -> Fused:
         valid, flags = _validity(job, inputs, flags, margin, core)
         if not valid.all():
             numbers[~valid] = job.encoding.fill
-        record = _record(job, task, journal, numbers, flags, inputs, watch)
+        record = measure(job, task, journal, Measured(numbers, flags, inputs, before), watch.seconds)
     return Fused(numbers, flags, record)
 
 
@@ -138,8 +139,11 @@ def read_flags(job: Job, task: Task, journal: Journal) -> NDArray[np.uint16]:
 
 
 def _apply(job: Job, inputs: list[NDArray[np.float32]], network: "nn.Module") -> NDArray[np.float32]:
-    """The model over a window whose gaps are filled with each band's constant; not run where nothing was measured."""
-    model, margin = job.model, job.halo * job.layout.lattice.pixels()
+    """The model over a core and its spare steps, (bands, rows, cols), gaps filled with each band's constant.
+
+    It is not run where nothing was measured.
+    """
+    model, margin = job.model, (job.halo - job.spare) * job.layout.lattice.pixels()
     gaps = [np.isnan(x) for x in inputs]
     if all(missing.all() for missing in gaps):
         times = model.inputs[0].resolution // model.output.resolution
@@ -150,6 +154,26 @@ def _apply(job: Job, inputs: list[NDArray[np.float32]], network: "nn.Module") ->
         constants = np.array([sensor(wanted.sensor).band(b).fill for b in wanted.bands], np.float32)
         filled.append(np.where(missing, constants[:, None, None], x) if missing.any() else x)
     return infer(network, model, filled, margin)
+
+
+def _projected(
+    job: Job, fused: NDArray[np.float32], inputs: list[NDArray[np.float32]]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The model's result over the core, consistent with what was measured, and as it was, (bands, rows, cols) each."""
+    n, model = job.layout.lattice.pixels(), job.model
+    spare, margin = job.spare * n, (job.halo - job.spare) * n
+    core = (slice(spare, fused.shape[1] - spare), slice(spare, fused.shape[2] - spare))
+    out = fused[:, *core].copy()
+    for wanted, x in zip(model.inputs, inputs, strict=True):
+        ratio = wanted.resolution // model.output.resolution
+        edge = margin // ratio
+        for band, plane in zip(wanted.bands, x, strict=True):
+            if ratio == 1 or band not in model.output.bands:
+                continue
+            index = model.output.bands.index(band)
+            measured = plane[edge : plane.shape[0] - edge, edge : plane.shape[1] - edge]
+            out[index] = project(fused[index], measured, sensor(wanted.sensor).band(band).mtf, ratio)[core]
+    return out, fused[:, *core]
 
 
 def _validity(
@@ -167,10 +191,11 @@ def _validity(
         times = wanted.resolution // model.output.resolution
         missing = gaps.repeat(times, axis=1).repeat(times, axis=2)
         for band, places in zip(wanted.bands, missing, strict=True):
-            valid[model.output.bands.index(band)] = ~places[inside]
-        anywhere: NDArray[np.bool_] = np.asarray(missing.any(axis=0))
+            if band in model.output.bands:
+                valid[model.output.bands.index(band)] = ~places[inside]
+        kept = np.array([band in model.output.bands for band in wanted.bands])
         if wanted.influence:
-            influenced |= dilate(anywhere, wanted.influence)[inside] & ~anywhere[inside]
+            influenced |= dilate(missing.any(axis=0), wanted.influence)[inside] & ~missing[kept].any(axis=0)[inside]
     flags = flags.copy()
     if not valid.all():
         flags[~valid.all(axis=0)] |= np.uint16(Flag.PARTIAL)
@@ -211,99 +236,3 @@ def _outside(job: Job, core: Box) -> NDArray[np.bool_]:
 @cache
 def _polygon(wkt: str):  # type: ignore[no-untyped-def]
     return from_wkt(wkt)
-
-
-def _record(
-    job: Job,
-    task: Task,
-    journal: Journal,
-    numbers: NDArray,
-    flags: NDArray[np.uint16],
-    inputs: list[NDArray[np.float32]],
-    watch: Stopwatch,
-) -> Record:
-    """Measure what will be stored, and say what it was made from."""
-    stored = dict(zip(job.model.output.bands, numbers, strict=True))
-    consistency: dict[str, PairSums] = {}
-    angles: dict[str, AngleSums] = {}
-    for wanted, x in zip(job.model.inputs, inputs, strict=True):
-        ratio = wanted.resolution // job.model.output.resolution
-        if ratio == 1:
-            continue
-        pairs = [
-            _compared(job, wanted, i, stored[band], plane)
-            for i, (band, plane) in enumerate(zip(wanted.bands, x, strict=True))
-        ]
-        consistency |= {b: PairSums.of(*pair) for b, pair in zip(wanted.bands, pairs, strict=True)}
-        seen, truth = (np.stack(side) for side in zip(*pairs, strict=True))
-        angles[f"{wanted.resolution}m"] = AngleSums.of(seen, truth)
-    readings, failures, used = _sources(job, task, journal)
-    return Record(
-        key=key(job, task),
-        day=task.day,
-        box=task.chunk.core,
-        pixels=flags.size,
-        scenes=used,
-        readings=readings,
-        failures=failures,
-        flags={
-            f.name: int(((flags & np.uint16(f)) > 0).sum()) for f in Flag if f.name and (flags & np.uint16(f)).any()
-        },
-        bands=_sums(job, numbers),
-        consistency=consistency,
-        angles=angles,
-        seconds=watch.seconds,
-        peak_memory=peak_memory(),
-        digest=_hash(numbers, flags),
-        software=__version__,
-    )
-
-
-def _hash(*arrays: NDArray) -> str:
-    """SHA-256 over the memory of arrays, one after the other."""
-    hashed = hashlib.sha256()
-    for array in arrays:
-        hashed.update(np.ascontiguousarray(array).data)
-    return hashed.hexdigest()
-
-
-def _compared(
-    job: Job, wanted: Input, index: int, numbers: NDArray, measured: NDArray[np.float32]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """One band of the result as its own coarser pixels would have seen it, and what they saw, over the core."""
-    ratio = wanted.resolution // job.model.output.resolution
-    mtf = sensor(wanted.sensor).band(wanted.bands[index]).mtf
-    seen = degrade(job.encoding.decode(numbers)[None], [mtf], ratio)[0]
-    margin = (measured.shape[0] - seen.shape[0]) // 2
-    truth = measured[margin : margin + seen.shape[0], margin : margin + seen.shape[1]]
-    return seen, truth.astype(np.float64)
-
-
-def _sums(job: Job, numbers: NDArray) -> dict[str, BandSums]:
-    """Sums over the stored numbers of each band; integers are counted first, which is many times faster."""
-    bands = job.model.output.bands
-    if numbers.dtype != np.uint16:
-        return {band: BandSums.of(job.encoding.decode(plane)) for band, plane in zip(bands, numbers, strict=True)}
-    values = job.encoding.decode(np.arange(2**16, dtype=np.uint16))
-    counts = (np.bincount(plane.ravel(), minlength=values.size) for plane in numbers)
-    return {band: BandSums.of_levels(count, values) for band, count in zip(bands, counts, strict=True)}
-
-
-def _sources(
-    job: Job, task: Task, journal: Journal
-) -> tuple[dict[str, tuple[str, ...]], tuple[Failure, ...], tuple[str, ...]]:
-    """How each band was read, what could not be, and the scenes that were opened; all without addresses."""
-    bands = [band for wanted in job.model.inputs for band in wanted.bands]
-    classes = sensor(job.model.inputs[0].sensor).classification
-    readings: dict[str, set[str]] = {}
-    failures, used = [], []
-    for scene in task.scenes:
-        places = {address(scene, band): band for band in [*bands, *([classes.name] if classes else [])]}
-        failures += [
-            Failure(scene.id, band, journal.failures[a]) for a, band in places.items() if a in journal.failures
-        ]
-        for place in places.keys() & journal.outcomes.keys():
-            readings.setdefault(places[place], set()).add(journal.outcomes[place])
-        if places.keys() & (journal.outcomes.keys() | journal.failures.keys()):
-            used.append(scene.id)
-    return {b: tuple(sorted(ways)) for b, ways in sorted(readings.items())}, tuple(failures), tuple(used)

@@ -2,9 +2,13 @@
 
 Convolutions give the same bits at every place only for a fixed shape of the batch, so a window is computed in tiles of the
 model's own tile size whatever the chunk: the last ones are filled up, never cut down.
+
+A local model's tiles are laid from the core's corner. A model with global context gives a pixel a value that depends on
+the tile, so its tiles lie on a grid of their own (windows are aligned to it), and neighbours are blended.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -46,19 +50,45 @@ def infer(
         raise ValueError(f"a halo of {halo} px is less than the {model.halo} px that '{model.name}' declares")
     factors = [wanted.resolution // model.output.resolution for wanted in model.inputs]
     rows, cols = (length * factors[0] - 2 * halo for length in inputs[0].shape[1:])
-    out = np.empty((len(model.output.bands), rows, cols), dtype=inputs[0].dtype)
+    out = np.zeros((len(model.output.bands), rows, cols), dtype=inputs[0].dtype)
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    corners = list(product(range(0, rows, model.tile), range(0, cols, model.tile)))
+    tile, ramp = model.tile, model.blend
+    around = tile if model.global_context else 0  # context tiles beside the core are blended into it
+    margin = halo - around
+    corners = list(product(range(-around, rows + ramp, tile), range(-around, cols + ramp, tile)))
     with torch.inference_mode():
         for first in range(0, len(corners), batch):
             some = corners[first : first + batch]
             full = [*some, *([some[-1]] * (batch - len(some)))]
-            tensors = [_stack(full, x, f, model.tile + 2 * halo, device) for x, f in zip(inputs, factors, strict=True)]
-            given = network(*tensors)[..., halo : halo + model.tile, halo : halo + model.tile].cpu().numpy()
-            for (top, left), tile in zip(some, given, strict=False):
-                inside = out[:, top : top + model.tile, left : left + model.tile]
-                inside[...] = tile[:, : inside.shape[1], : inside.shape[2]]
+            places = [(top + around, left + around) for top, left in full]
+            tensors = [_stack(places, x, f, tile + 2 * margin, device) for x, f in zip(inputs, factors, strict=True)]
+            given = network(*tensors)
+            inner = slice(margin - ramp, margin + tile + ramp)
+            for corner, result in zip(some, given[..., inner, inner].cpu().numpy(), strict=False):
+                _lay_down(result, out, corner, ramp)
     return out
+
+
+def _lay_down(result: NDArray, out: NDArray, corner: tuple[int, int], ramp: int) -> None:
+    """Add a tile, with ``ramp`` pixels beyond it on every side, to the core where it meets it.
+
+    Neighbours share the 2 ``ramp`` pixels along their border in falling and rising shares that add up to one.
+    """
+    height, width = result.shape[1:]
+    top, left = corner[0] - ramp, corner[1] - ramp
+    rows = slice(max(top, 0), min(top + height, out.shape[1]))
+    cols = slice(max(left, 0), min(left + width, out.shape[2]))
+    part = result[:, rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]
+    if ramp:
+        down, across = _shares(height, ramp), _shares(width, ramp)
+        part = part * down[rows.start - top : rows.stop - top, None] * across[cols.start - left : cols.stop - left]
+    out[:, rows, cols] += part
+
+
+def _shares(length: int, ramp: int) -> NDArray[np.float32]:
+    """Share of a tile along an axis: rising over its first 2 ``ramp`` pixels, falling over the last."""
+    rise = (np.arange(length, dtype=np.float32) + np.float32(0.5)) / np.float32(2 * ramp)
+    return np.minimum(1, np.minimum(rise, rise[::-1]))
 
 
 def _stack(
@@ -78,8 +108,9 @@ def _stack(
 
 def warm_up(network: "nn.Module", model: FusionModel) -> None:
     """Run one tile, so that the first chunk does not pay for what libraries set up at the first call."""
+    local = replace(model, halo=model.reach, global_context=False, blend=0)
     factors = [wanted.resolution // model.output.resolution for wanted in model.inputs]
-    halo = model.halo + -model.halo % max(factors)
+    halo = local.halo + -local.halo % max(factors)
     edge = model.tile + 2 * halo
     sizes = [(len(wanted.bands), edge // f, edge // f) for wanted, f in zip(model.inputs, factors, strict=True)]
-    infer(network, model, [np.zeros(size, np.float32) for size in sizes], halo)
+    infer(network, local, [np.zeros(size, np.float32) for size in sizes], halo)

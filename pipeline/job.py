@@ -3,10 +3,12 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
+from pipeline.consistency import projection_reach
 from pipeline.encoding import Encoding
 from pipeline.lattice import Box, Chunk, Layout
 from pipeline.models.declaration import FusionModel
@@ -31,11 +33,32 @@ class Job:
     """Names of flags whose pixels are written as nodata."""
     clip: str | None = None
     """Polygon that was asked for, WKT in the lattice's CRS; outside it is nodata."""
+    projected: bool = False
+    """Whether the result is projected onto consistency with what was measured."""
+    adapt: int = 0
+    """Steps for which the weights are first adapted to each day's scenes; 0 for the weights as they are."""
+    adapted: tuple[tuple[date, str, Path], ...] = ()
+    """Days whose weights are known: the day, their hash, and where they are."""
 
     @property
     def halo(self) -> int:
         """Steps around a core that its window takes in."""
-        return self.layout.lattice.steps_for(self.model.halo)
+        return self.layout.lattice.steps_for(self.model.halo) + self.spare
+
+    @property
+    def spare(self) -> int:
+        """Steps around a core for which the model is run as well, so that its result can be projected."""
+        if not self.projected:
+            return 0
+        ratios = [wanted.resolution // self.model.output.resolution for wanted in self.model.inputs]
+        return self.layout.lattice.steps_for(max(projection_reach(ratio) for ratio in ratios))
+
+    def model_on(self, day: date) -> FusionModel:
+        """The model with the weights of a day."""
+        for known, weights, file in self.adapted:
+            if known == day:
+                return replace(self.model, weights=weights, weights_file=file)
+        return self.model
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -51,6 +74,8 @@ class Job:
             "encoding": asdict(self.encoding) | {"fill": str(self.encoding.fill)},
             "mask": sorted(self.mask),
             "clip": self.clip,
+            "projected": self.projected,
+            "adapt": self.adapt,
         }
 
 
@@ -92,7 +117,8 @@ def tasks(job: Job, scenes: Iterable[Scene]) -> Iterator[Task]:
 def key(job: Job, task: Task) -> str:
     """The name of a task's work, from specification, sources, weights and place: the same work has the same name."""
     sources = [[scene.id, scene.revision] for scene in task.scenes]
-    return fingerprint([job.identity, sources, str(task.day), _corners(task.chunk.core)])
+    weights = job.model_on(task.day).weights
+    return fingerprint([job.identity, weights, sources, str(task.day), _corners(task.chunk.core)])
 
 
 def fingerprint(value: Any) -> str:

@@ -35,6 +35,8 @@ class Record:
     """Pixels of the core."""
     scenes: tuple[str, ...]
     """Ids of the items that were read, in the order in which they were laid down."""
+    weights: str
+    """Hash of the model's weights; empty for a model that has none."""
     readings: Mapping[str, tuple[str, ...]]
     """How the pixels of each band came (``native``, ``repeated``, ``averaged``, ``warped``), over all scenes."""
     failures: tuple[Failure, ...]
@@ -46,6 +48,8 @@ class Record:
     consistency: Mapping[str, PairSums]
     """The result degraded to a band's own resolution beside what was measured there, over the pixels of the band whose
     support lies in the core."""
+    before: Mapping[str, PairSums]
+    """The same before the result was projected onto consistency; empty where it was not."""
     angles: Mapping[str, AngleSums]
     """Spectral angles of the same comparison, by resolution (such as ``20m``)."""
     seconds: Mapping[str, float]
@@ -77,5 +81,6 @@ class Record:
         raw["failures"] = tuple(Failure(**f) for f in raw["failures"])
         raw["bands"] = {band: BandSums(**sums) for band, sums in raw["bands"].items()}
         raw["consistency"] = {band: PairSums(**sums) for band, sums in raw["consistency"].items()}
+        raw["before"] = {band: PairSums(**sums) for band, sums in raw["before"].items()}
         raw["angles"] = {name: AngleSums(**sums) for name, sums in raw["angles"].items()}
         return cls(**raw)

@@ -7,6 +7,7 @@
     metrics/     (time, chunk_y, chunk_x[, band])
     preview/     a picture before and after
     ledger/      one record a chunk (not Zarr)
+    weights/     networks adapted to the scenes of a day, with their cards (not Zarr)
 """
 
 import errno
@@ -30,11 +31,14 @@ from pipeline.encoding import Encoding
 from pipeline.errors import Refused, StoreFull
 from pipeline.job import Job
 from pipeline.lattice import Box, Chunk, Lattice, Layout
-from pipeline.ledger import Ledger
+from pipeline.ledger import FOLDER, Ledger
 from pipeline.radiometry import Flag
 
 INNER = 300
 """Edge of a Zarr chunk inside a shard, pixels: the divisor of the core's that is nearest to it."""
+
+WEIGHTS = "weights"
+"""Folder of adapted weights in a store."""
 
 DRAFT = ".growing"
 """Ending of a store that is being made."""
@@ -64,6 +68,8 @@ class Contents:
     """Id of the run, derived from specification and items."""
     software: str
     """Version of fusecube that made it."""
+    warnings: tuple[str, ...] = ()
+    """What a reader of the result should know."""
 
     def to_attrs(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -97,6 +103,7 @@ class Contents:
             scenes=tuple(raw["scenes"]),
             run=raw["run"],
             software=raw["software"],
+            warnings=tuple(raw["warnings"]),
         )
 
 
@@ -197,7 +204,13 @@ def store_errors() -> Iterator[None]:
 
 
 def contents_of(
-    job: Job, days: Sequence[date], specification: Mapping[str, Any], scenes: Sequence[str], run: str, software: str
+    job: Job,
+    days: Sequence[date],
+    specification: Mapping[str, Any],
+    scenes: Sequence[str],
+    run: str,
+    software: str,
+    warnings: Sequence[str] = (),
 ) -> Contents:
     """What the store of a job holds."""
     return Contents(
@@ -210,6 +223,7 @@ def contents_of(
         scenes=tuple(sorted(scenes)),
         run=run,
         software=software,
+        warnings=tuple(warnings),
     )
 
 
@@ -306,5 +320,5 @@ def _consolidate(path: Path) -> None:
     """One document of metadata, so that opening lists nothing."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-        warnings.filterwarnings("ignore", "Object at ledger is not recognized")
+        warnings.filterwarnings("ignore", f"Object at ({FOLDER}|{WEIGHTS}) is not recognized")
         zarr.consolidate_metadata(path)

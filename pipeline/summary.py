@@ -29,6 +29,8 @@ class Totals:
     """Sums by band."""
     consistency: dict[str, PairSums] = field(default_factory=dict)
     """Result degraded beside measurement, by band."""
+    before: dict[str, PairSums] = field(default_factory=dict)
+    """The same before the result was projected onto consistency, by band."""
     angles: dict[str, AngleSums] = field(default_factory=dict)
     """Spectral angles, by resolution."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -55,6 +57,8 @@ class Totals:
                 total.bands[band] = total.bands.get(band, BandSums()) + single
             for band, pair in record.consistency.items():
                 total.consistency[band] = total.consistency.get(band, PairSums()) + pair
+            for band, pair in record.before.items():
+                total.before[band] = total.before.get(band, PairSums()) + pair
             for name, angle in record.angles.items():
                 total.angles[name] = total.angles.get(name, AngleSums()) + angle
         return total
@@ -83,7 +87,7 @@ def fold(store: Store) -> None:
     shape = (len(days), layout.rows, layout.cols)
     chunk_dims, band_dims = ("time", "chunk_y", "chunk_x"), ("time", "chunk_y", "chunk_x", "band")
     whole = ("valid_fraction", "cloud_fraction", "seconds", "peak_memory", "failures")
-    each = ("mean", "std", "consistency_rmse", "consistency_bias", "consistency_correlation")
+    each = ("mean", "std", "consistency_rmse", "consistency_bias", "consistency_correlation", "rmse_before_projection")
     single: dict[str, NDArray] = {name: np.full(shape, nan) for name in whole}
     by_band: dict[str, NDArray] = {name: np.full((*shape, len(bands)), nan) for name in each}
     for record in current(store):
@@ -95,7 +99,9 @@ def fold(store: Store) -> None:
         single["failures"][at] = len(record.failures)
         for index, band in enumerate(bands):
             pair = record.consistency.get(band, PairSums())
-            values = (record.bands[band].mean, record.bands[band].std, pair.rmse, pair.bias, pair.correlation)
+            before = record.before.get(band, PairSums())
+            own = record.bands[band]
+            values = (own.mean, own.std, pair.rmse, pair.bias, pair.correlation, before.rmse)
             for name, value in zip(each, values, strict=True):
                 by_band[name][(*at, index)] = value
     state = store.ledger.state()

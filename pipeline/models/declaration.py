@@ -1,8 +1,10 @@
 """What a model says of itself, as data, and the handshake that holds it against the cube before anything runs."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import lcm
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Refused
@@ -60,19 +62,29 @@ class FusionModel:
     tile: int = 300
     """Edge in output pixels of what is computed at once; for a model with global context, its context tile."""
     global_context: bool = False
-    """Whether it pools over its whole input, so that its output depends on the context tile."""
+    """Whether it pools over its whole input, so that its output depends on the context tile. Windows then hold the tiles
+    beside the core as well: ``halo`` counts one, and ``align`` is the tile."""
+    blend: int = 0
+    """Pixels on either side of the border of two context tiles over which they are blended."""
     prepares: tuple[str, ...] = ()
     """What it wants computed once per scene before chunks run."""
     options: tuple[tuple[str, Any], ...] = ()
     """Arguments that change what it computes, such as width or seed."""
     weights: str = ""
     """Hash of the trained weights; empty for a model that has none."""
+    weights_file: Path = Path()
+    """Where these weights are on this machine; no part of what the model is."""
     sources: tuple[str, ...] = field(default=())
     """Papers it implements."""
 
     def option(self, name: str) -> Any:
         """The value of an option."""
         return dict(self.options)[name]
+
+    @property
+    def reach(self) -> int:
+        """Pixels of the output around a tile that the tile needs."""
+        return self.halo - (self.tile if self.global_context else 0)
 
     @property
     def step_resolutions(self) -> tuple[int, ...]:
@@ -86,8 +98,8 @@ class FusionModel:
             "name": self.name,
             "version": self.version,
             "weights": self.weights,
-            "options": dict(self.options),
-            "tile": self.tile if self.global_context else None,
+            "options": json.loads(json.dumps(dict(self.options))),
+            "context": [self.tile, self.blend] if self.global_context else None,
         }
 
     def check(self, lattice: Lattice, scenes: Sequence[Scene]) -> None:

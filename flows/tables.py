@@ -1,0 +1,86 @@
+"""Tables of an evaluation: Markdown to read, CSV to work on."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+
+from flows.evaluate import Trial
+from pipeline.quality import LOWER_IS_BETTER, values
+
+NAMES = {
+    "ssim": "SSIM ↑",
+    "psnr": "PSNR ↑",
+    "psnr_one": "PSNR, peak 1 ↑",
+    "uiqi": "UIQI ↑",
+    "ergas": "ERGAS ↓",
+    "sam": "SAM ° ↓",
+    "cc": "CC ↑",
+    "scc": "SCC ↑",
+    "rmse": "RMSE, DN ↓",
+    "qnr": "QNR ↑",
+    "d_lambda": "D_λ ↓",
+    "d_s": "D_S ↓",
+    "consistency": "consistency, DN ↓",
+}
+"""Headings; the arrow points to better."""
+
+INDEX = ("cc", "ergas", "rmse")
+"""Metrics of NDVI-RE's table."""
+
+DIGITS = {"psnr": 2, "psnr_one": 2, "rmse": 1, "consistency": 2, "ergas": 3, "sam": 3}
+"""Decimals, four where nothing is said."""
+
+
+def write(folder: Path, trials: Sequence[Trial]) -> list[Path]:
+    """Write ``tables.md`` and ``tables.csv``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    markdown, table = folder / "tables.md", folder / "tables.csv"
+    markdown.write_text("\n".join(_markdown(trials)) + "\n", encoding="utf-8")
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["scene", "group", "scale", "method", "seed", "metric", "value", "note"])
+        for t in trials:
+            numbers = values(t.score) | ({f"ndvi_re_{k}": values(t.index)[k] for k in INDEX} if t.index else {})
+            for metric, value in numbers.items():
+                writer.writerow([t.scene, t.group, t.scale, t.method, t.seed, metric, f"{value:.6g}", t.note])
+    return [markdown, table]
+
+
+def _markdown(trials: Sequence[Trial]) -> Iterable[str]:
+    yield "# Evaluation"
+    for scene, group in dict.fromkeys((t.scene, t.group) for t in trials):
+        here = [t for t in trials if (t.scene, t.group) == (scene, group)]
+        reduced = [t for t in here if t.scale == "reduced"]
+        yield f"\n## {scene}, bands of {group}: one scale down, beside what was measured\n"
+        yield from _table({t.method: [values(o.score) for o in reduced if o.method == t.method] for t in reduced})
+        if any(t.index for t in reduced):
+            yield f"\n### {scene}: NDVI-RE, (B07 − B05) / (B07 + B05)\n"
+            rows = {
+                t.method: [{k: values(o.index)[k] for k in INDEX} for o in reduced if o.method == t.method and o.index]
+                for t in reduced
+            }
+            yield from _table(rows)
+        full = [t for t in here if t.scale == "full"]
+        if full:
+            yield f"\n### {scene}, bands of {group}: full resolution, without a reference\n"
+            yield from _table({t.method: [values(o.score) for o in full if o.method == t.method] for t in full})
+        for note in dict.fromkeys(f"{t.method}, {t.scale}: weights as they were, {t.note}" for t in here if t.note):
+            yield f"\n*{note}.*"
+
+
+def _table(rows: dict[str, list[dict[str, float]]]) -> Iterable[str]:
+    """Rows by method, one dictionary of metrics a seed; the best of each column in bold, the spread after ±."""
+    metrics = list(next(iter(rows.values()))[0])
+    means = {method: {m: mean(s[m] for s in seeds) for m in metrics} for method, seeds in rows.items()}
+    best = {m: (min if m in LOWER_IS_BETTER else max)(row[m] for row in means.values()) for m in metrics}
+    yield "| method | " + " | ".join(NAMES[m] for m in metrics) + " |"
+    yield "|---|" + "---:|" * len(metrics)
+    for method, seeds in rows.items():
+        cells = []
+        for m in metrics:
+            text = f"{means[method][m]:.{DIGITS.get(m, 4)}f}"
+            if len(seeds) > 1:
+                text += f" ± {stdev(s[m] for s in seeds):.{DIGITS.get(m, 4)}f}"
+            cells.append(f"**{text}**" if means[method][m] == best[m] and len(rows) > 1 else text)
+        yield f"| {method} | " + " | ".join(cells) + " |"

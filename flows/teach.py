@@ -1,0 +1,228 @@
+"""train: teach a network by Wald's protocol on scenes of one's own, resumable, with a card that says what it saw."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, field_validator
+
+from flows import strict
+from flows.strict import Strict
+from pipeline import __version__
+from pipeline.catalog import Query, find
+from pipeline.errors import Refused
+from pipeline.lattice import Lattice
+from pipeline.models.architectures import architecture
+from pipeline.models.declaration import FusionModel
+from pipeline.models.registry import sharpening, with_weights
+from pipeline.models.weights import Card, read_card, save
+from pipeline.scene import Scene
+from pipeline.sensors import SENTINEL2
+
+if TYPE_CHECKING:
+    from pipeline.training.loop import Progress
+    from pipeline.training.windows import Window
+
+SENSOR = SENTINEL2
+
+EXAMPLE = """\
+# Teach a network to sharpen, by Wald's protocol: everything one scale down, what was measured is the reference.
+# Run it, or go on where it stopped: fusecube train {name}
+
+network: light            # light, dsen2, spr-net, rdsr, mpifnet
+
+# Scenes to learn from. Any number of sources; each may name items (by a part of their id) or leave some out.
+sources:
+  - catalog: https://earth-search.aws.element84.com/v1
+    bbox: [13.3, 52.3, 13.7, 52.6]
+    time: 2024-06
+    level: L2A
+    max_cloud: 5
+    windows: 16           # windows of 600 px read of each scene
+
+steps: {{20m: 1750, 60m: 900}}
+batch: 8
+patch: 60                 # pixels of the label
+rate: 0.0005
+# protocol: dsen2         # by default mtf
+# start: my.safetensors   # weights to go on from; by default from scratch
+# patience: 10            # epochs without a better validation after which it ends
+out: runs/light.safetensors
+"""
+
+
+class Source(Strict):
+    """Scenes of one catalog."""
+
+    catalog: str = Field(description="A STAC API or static catalog (https://…), or a path.")
+    scenes: tuple[str, ...] = Field((), description="Only items whose id holds one of these.")
+    leave_out: tuple[str, ...] = Field((), description="No item whose id holds one of these.")
+    level: Literal["L1C", "L2A"] | None = Field(None, description="Processing level; by default every one there is.")
+    bbox: tuple[float, float, float, float] | None = Field(None, description="West, south, east, north in degrees.")
+    time: str | None = Field(None, description="A date or two with a slash between; by default any.")
+    max_cloud: float = Field(100, ge=0, le=100, description="Highest cloud cover of a scene in percent.")
+    windows: int = Field(16, gt=0, description="Windows read of each scene.")
+
+
+class TrainSpec(Strict):
+    """A training specification."""
+
+    network: str = Field(description="The architecture: light, dsen2, spr-net, rdsr, mpifnet.")
+    options: dict[str, int | float | bool] = Field({}, description="Options of the architecture, such as width.")
+    sources: tuple[Source, ...] = Field(description="Scenes to learn from.", min_length=1)
+    steps: dict[Literal["20m", "60m"], int] = Field(description="Batches for each group of bands, such as {20m: 1750}.")
+    protocol: Literal["mtf", "dsen2"] = Field("mtf", description="Blur by each band's MTF, or as DSen2's authors do.")
+    batch: int = Field(8, gt=0, description="Patches in a batch.")
+    patch: int = Field(60, gt=0, description="Edge of a patch in pixels of the label, a multiple of 6.")
+    rate: float = Field(5e-4, gt=0, description="Highest learning rate.")
+    seed: int = Field(0, ge=0, description="Decides the first weights, the patches and their order.")
+    epoch: int = Field(100, gt=0, description="Steps between two validations.")
+    patience: int = Field(0, ge=0, description="Epochs without a better validation after which it ends; 0: never.")
+    precision: Literal["bfloat16", "float32"] = Field("bfloat16", description="In which convolutions run.")
+    start: Path | None = Field(None, description="Weights to go on from; by default from scratch.")
+    licence: str = Field("", description="Under what the weights may be used, and what is owed to their sources.")
+    out: Path = Field(description="Where the weights go, ….safetensors; their card and checkpoints go beside them.")
+
+    @field_validator("network")
+    @classmethod
+    def _known_network(cls, value: str) -> str:
+        return architecture(value).name
+
+    @field_validator("patch")
+    @classmethod
+    def _whole_coarse_pixels(cls, value: int) -> int:
+        if value % 6:
+            raise ValueError(f"{value} is no multiple of 6; the nearest is {max(6, round(value / 6) * 6)}")
+        return value
+
+    @field_validator("out")
+    @classmethod
+    def _safetensors(cls, value: Path) -> Path:
+        if value.suffix != ".safetensors":
+            raise ValueError("name a file that ends in .safetensors")
+        return value
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What training came to."""
+
+    file: Path
+    """The weights."""
+    card: Card
+    """Their card."""
+    history: Path
+    """Folder with a CSV a group: a line an epoch."""
+
+
+def load(path: Path, changes: tuple[str, ...] = ()) -> TrainSpec:
+    """Read and validate a training specification."""
+    return strict.load(TrainSpec, path, changes)
+
+
+def scenes(source: Source) -> list[Scene]:
+    """The scenes of a source; raises ``Refused`` where there are none."""
+    from flows.spec import period
+
+    start, end = period(source.time or "0001/9998")
+    levels = [source.level] if source.level else list(dict.fromkeys(dict(SENSOR.collections).values()))
+    found = []
+    for level in levels:
+        query = Query(
+            source.catalog, SENSOR, start, end, bbox=source.bbox, level=level, max_cloud=source.max_cloud
+        )
+        found += find(query)
+    named = [s for s in found if not source.scenes or any(part in s.id for part in source.scenes)]
+    kept = [s for s in named if not any(part in s.id for part in source.leave_out)]
+    if not kept:
+        raise Refused(f"the source {source.catalog} has no scene that answers; widen its time:, bbox: or scenes:.")
+    return kept
+
+
+def read(
+    model: FusionModel, spec: TrainSpec, found: list[tuple[Source, Scene]], told: Callable[[], None]
+) -> list["Window"]:
+    """All windows of the scenes; ``told`` hears of every scene."""
+    from pipeline.training.windows import lattice_of, windows
+
+    out = []
+    for source, scene in found:
+        out += windows(model, scene, lattice_of(model, scene), source.windows)
+        told()
+    if not out:
+        raise Refused("no scene has a window that is measured and clear; name others with sources:.")
+    return out
+
+
+def declared(spec: TrainSpec) -> FusionModel:
+    """The model that is to be taught."""
+    bands = tuple(band.name for band in SENSOR.bands)
+    if "60m" not in spec.steps:
+        bands = tuple(band.name for band in SENSOR.bands if band.resolution <= 20)
+    elif "20m" not in spec.steps and architecture(spec.network).cascade:
+        raise Refused(f"the 60 m network of {spec.network} is given what its 20 m network makes; give steps for both.")
+    model = sharpening(spec.network, SENSOR, bands, spec.precision, network=spec.options)
+    return with_weights(model, spec.start) if spec.start else model
+
+
+def teach(
+    spec: TrainSpec, model: FusionModel, read: "list[Window]", told: "Callable[[str, Progress | int], None]"
+) -> Taught:
+    """Teach every group of a specification and write the weights with their card."""
+    import torch
+
+    from pipeline.models.registry import build
+    from pipeline.training.loop import Settings, train
+    from pipeline.training.patches import split
+    from pipeline.training.wald import pair
+
+    torch.manual_seed(spec.seed)
+    network: Any = build(model).to("cuda" if torch.cuda.is_available() else "cpu")
+    folder = spec.out.with_suffix(".training")
+    training, scores = {}, {}
+    for group, steps in sorted(spec.steps.items()):
+        index = network.groups[group]
+        pairs = [pair(model, window.inputs, index, spec.protocol) for window in read]
+        taught, checked = split(pairs, spec.patch)
+        if not len(taught):
+            raise Refused(f"no window holds a patch of {spec.patch} px without a gap at {group}; make patch: smaller.")
+        settings = Settings(
+            steps=steps,
+            batch=spec.batch,
+            patch=spec.patch,
+            rate=spec.rate,
+            seed=spec.seed,
+            epoch=spec.epoch,
+            patience=spec.patience,
+            gates=0.0 if spec.start else 0.6,
+        )
+        history = train(network, group, taught, checked, settings, folder, lambda event, g=group: told(g, event))
+        done = history[-1].step if history else 0
+        training[group] = asdict(settings) | {
+            "protocol": spec.protocol,
+            "pixels": done * spec.batch * spec.patch**2,
+            "steps_done": done,
+            "patches": len(taught),
+        }
+        known = [p.validation for p in history if p.validation == p.validation]
+        scores[group] = {
+            "loss": history[-1].loss if history else None,
+            "validation": min(known, default=None),
+            "held_out_patches": len(checked),
+        }
+    parent = read_card(spec.start) if spec.start else None
+    card = Card(
+        network=spec.network,
+        sensor=SENSOR.name,
+        sha256="",
+        levels=tuple(sorted({window.level for window in read})),
+        scenes=tuple(sorted({window.scene for window in read})),
+        training=training,
+        scores=scores,
+        options=dict(spec.options),
+        parent=parent.sha256 if parent else "",
+        software=__version__,
+        licence=spec.licence,
+    )
+    return Taught(spec.out, save(spec.out, network.state_dict(), card), folder)

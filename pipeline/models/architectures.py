@@ -1,0 +1,62 @@
+"""The networks there are, as data: where each is built, how far its pixels reach, where it comes from. No torch here.
+
+A sharpening model holds one network for the bands of 20 m and one for those of 60 m, each with weights of its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.errors import Refused, nearest
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One network, built for the bands and ratios that it is given."""
+
+    name: str
+    """Name in specifications and cards."""
+    module: str
+    """Where its class is, ``package.module:Class``; called with (bands, ratios, **options)."""
+    reach: Mapping[int, int]
+    """Ratio of the coarsest input to the pixels of the output on each side that a pixel depends on, gates being fixed."""
+    source: str
+    """The paper."""
+    cascade: bool = False
+    """Whether the network of the coarsest bands is given the middle ones as sharpened by the other."""
+    gated: bool = False
+    """Whether it has gates that pool over the whole input."""
+
+
+# Reach: one pixel a 3×3 convolution, two coarse pixels for the cubic interpolation of an input (rounded up to whole
+# coarse pixels where a network folds pixels into channels); tests/pipeline/test_networks.py holds each against the network.
+ARCHITECTURES = {
+    a.name: a
+    for a in (
+        Architecture("light", "pipeline.models.light:Light", {2: 30, 6: 42}, "fusecube's own"),
+        Architecture(
+            "dsen2", "pipeline.models.dsen2:DSen2", {2: 18, 6: 26}, "Lanaras et al. 2018, doi:10.1016/j.isprsjprs.2018.09.018"
+        ),
+        Architecture("spr-net", "pipeline.models.sprnet:SPRNet", {2: 19, 6: 27}, "Wu et al. 2020, doi:10.3390/rs12182926"),
+        Architecture(
+            "rdsr",
+            "pipeline.models.rdsr:RDSR",
+            {2: 52, 6: 100},
+            "Salgueiro et al. 2021, doi:10.3390/rs13245007",
+            cascade=True,
+        ),
+        Architecture(
+            "mpifnet",
+            "pipeline.models.mpifnet:MPIFNet",
+            {2: 34, 6: 90},
+            "Liu et al. 2023, doi:10.1109/JSTARS.2023.3326965",
+            gated=True,
+        ),
+    )
+}
+
+
+def architecture(name: str) -> Architecture:
+    """The architecture called ``name``; raises ``Refused`` with the nearest valid name."""
+    if name not in ARCHITECTURES:
+        raise Refused(f"there is no network '{name}': {nearest(name, ARCHITECTURES)}.")
+    return ARCHITECTURES[name]

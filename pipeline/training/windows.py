@@ -1,0 +1,114 @@
+"""Which windows of a scene a network is taught on: chosen by the scene alone, never by the area that is asked for."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.cube import read
+from pipeline.lattice import Box, Lattice
+from pipeline.models.declaration import FusionModel
+from pipeline.radiometry import Flag, classified, coding, reflectance
+from pipeline.reader import Journal
+from pipeline.scene import Scene
+from pipeline.sensors import sensor
+
+EDGE = 600
+"""Edge of a window in pixels of 10 m: ten kernels of the coarsest ratio, and little enough to read many."""
+
+SMALLEST = 120
+"""Least edge of a window at a scene's border, pixels of 10 m."""
+
+CLOUDY = Flag.CLOUD | Flag.CIRRUS | Flag.SHADOW
+"""Flags of pixels that teach nothing about the ground."""
+
+WORTH = 0.9
+"""Least share of a window that must be measured and clear."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A piece of a scene in reflectance."""
+
+    scene: str
+    """Item id."""
+    level: str
+    """Processing level."""
+    inputs: tuple[NDArray[np.float32], ...]
+    """One (bands, rows, cols) array each input of the model, NaN where not measured, or under clouds."""
+
+
+def lattice_of(model: FusionModel, scene: Scene) -> Lattice:
+    """The lattice of a scene's own CRS, on which its native pixels are read untouched."""
+    step = Lattice.common_step(model.step_resolutions)
+    return Lattice(f"EPSG:{scene.epsg}", Fraction(model.output.resolution), step)
+
+
+def places(scene: Scene, lattice: Lattice) -> list[Box]:
+    """Windows of a scene in the order in which they are to be tried: the same for everyone, spread over the scene.
+
+    Laid from the scene's own corner; those cut short by its border count from ``SMALLEST`` up. Empty where the metadata
+    does not state the extent in the lattice's CRS.
+    """
+    if scene.extent is None or f"EPSG:{scene.epsg}" != lattice.crs:
+        return []
+    whole = lattice.box(scene.extent)
+    step, least = EDGE // lattice.pixels(), SMALLEST // lattice.pixels()
+    boxes = [
+        Box(left, top, min(left + step, whole.right), min(top + step, whole.bottom))
+        for top in range(whole.top, whole.bottom, step)
+        for left in range(whole.left, whole.right, step)
+    ]
+    large = [box for box in boxes if box.width >= least and box.height >= least]
+    return sorted(large, key=lambda box: sha256(f"{scene.id} {box.left} {box.top}".encode()).hexdigest())
+
+
+def windows(model: FusionModel, scene: Scene, lattice: Lattice, count: int) -> Iterator[Window]:
+    """Up to ``count`` windows of a scene that are worth learning from; three times as many are tried.
+
+    Raises ``OSError``, naming it, when a file cannot be read.
+    """
+    found = 0
+    for box in places(scene, lattice)[: 3 * count]:
+        if found == count:
+            return
+        window = read_window(model, scene, lattice, box)
+        if np.isfinite(window.inputs[-1]).mean() >= WORTH and np.isfinite(window.inputs[0]).mean() >= WORTH:
+            found += 1
+            yield window
+
+
+def read_window(model: FusionModel, scene: Scene, lattice: Lattice, box: Box) -> Window:
+    """A window of a scene on the native grids of a model's inputs."""
+    journal = Journal()
+    inputs = []
+    for wanted in model.inputs:
+        geobox = lattice.geobox(box, wanted.resolution)
+        numbers = read([scene], geobox, wanted.bands, journal)[0].compute(scheduler="synchronous").values
+        inputs.append(reflectance(numbers, coding(scene)))
+    for place, reason in journal.failures.items():
+        raise OSError(f"{scene.id}: {reason} ({place.rpartition('/')[2]})")
+    return Window(scene.id, scene.level, tuple(_clear(model, scene, lattice, box, inputs)))
+
+
+def _clear(
+    model: FusionModel, scene: Scene, lattice: Lattice, box: Box, inputs: Sequence[NDArray[np.float32]]
+) -> Iterator[NDArray[np.float32]]:
+    """Inputs with NaN under clouds and their shadows, where the scene has a classification."""
+    classes = sensor(model.inputs[0].sensor).classification
+    if classes is None or classes.name not in scene.hrefs:
+        yield from inputs
+        return
+    codes = read([scene], lattice.geobox(box, classes.resolution), [classes.name])[0, 0]
+    cloudy = (classified(codes.compute(scheduler="synchronous").values) & np.uint16(CLOUDY)) > 0  # (rows, cols)
+    for wanted, x in zip(model.inputs, inputs, strict=True):
+        if wanted.resolution <= classes.resolution:
+            times = classes.resolution // wanted.resolution
+            mask = cloudy.repeat(times, axis=0).repeat(times, axis=1)
+        else:
+            times = wanted.resolution // classes.resolution
+            mask = cloudy.reshape(x.shape[1], times, x.shape[2], times).any(axis=(1, 3))
+        yield np.where(mask, np.float32(np.nan), x)
