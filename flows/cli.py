@@ -213,7 +213,9 @@ def run(spec: SpecFile, change: Changes = None) -> None:
 
 @app.command()
 def train(
-    spec: Annotated[Path, typer.Argument(help="Training specification; `fusecube init train` writes one.", metavar="SPEC")],
+    spec: Annotated[
+        Path, typer.Argument(help="Training specification; `fusecube init train` writes one.", metavar="SPEC")
+    ],
     change: Changes = None,
 ) -> None:
     """Teach a network by Wald's protocol, or go on where it stopped; leaves weights, their card and a history."""

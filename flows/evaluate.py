@@ -66,7 +66,9 @@ class Method(Strict):
     adapt: int = Field(0, ge=0, description="Steps for which it is first taught the scene, one scale further down.")
     scratch: bool = Field(False, description="Teach it from scratch instead of from weights.")
     options: dict[str, int | float | bool] = Field({}, description="Options of the architecture; needs scratch: true.")
-    gates: Literal["fixed", "pooled"] = Field("fixed", description="Global gates fixed, or pooled over the whole window.")
+    gates: Literal["fixed", "pooled"] = Field(
+        "fixed", description="Global gates fixed, or pooled over the whole window."
+    )
     precision: Literal["bfloat16", "float32"] = Field("bfloat16", description="In which convolutions run.")
     label: str = Field("", description="Name in tables.")
 
@@ -124,8 +126,8 @@ class Trial:
     """Seed of what was taught."""
     scale: str
     """``reduced`` or ``full``."""
-    score: "Score | FullScore"
-    """How good it was."""
+    score: "Score | FullScore | None"
+    """How good it was; ``None`` where the scene was too small to teach a network from scratch."""
     index: "Score | None" = None
     """NDVI-RE beside the reference's, for the group that has its bands."""
     note: str = ""
@@ -162,7 +164,9 @@ def declared(method: Method) -> FusionModel:
         return model
     file = method.weights or shipped(method.model)
     if file is None:
-        raise Refused(f"fusecube comes without weights for '{method.model}'; name some with weights:, or scratch: true.")
+        raise Refused(
+            f"fusecube comes without weights for '{method.model}'; name some with weights:, or scratch: true."
+        )
     return with_weights(model, file)
 
 
@@ -189,7 +193,7 @@ def count(spec: EvaluateSpec) -> int:
 
 def _reduced(
     spec: EvaluateSpec, method: Method, scene: Scene, group: str, windows: "list[Window]", seed: int
-) -> tuple[Trial, Picture]:
+) -> tuple[Trial, Picture | None]:
     from pipeline.quality import score, vegetation_index
     from pipeline.training.wald import pair
 
@@ -200,6 +204,8 @@ def _reduced(
         pairs.append(pair(given, window.inputs[: index + 1], index, spec.protocol))
     below = [replace(w, inputs=p.inputs) for w, p in zip(windows, pairs, strict=True)]
     sharpen, note = _taught(given, method, group, below, seed)
+    if method.scratch and note:
+        return Trial(scene.id, group, method.name, seed, "reduced", None, None, note), None
     ratio = given.inputs[index].resolution // given.output.resolution
     border = 2 * ratio  # degraded from mirrored pixels
     inner = (slice(None), slice(border, -border), slice(border, -border))
@@ -226,11 +232,15 @@ def _full(method: Method, scene: Scene, group: str, windows: "list[Window]", see
     factor = given.inputs[index].resolution // given.output.resolution
     native = [replace(w, inputs=_whole(w.inputs[: index + 1], given, factor)) for w in windows]
     sharpen, note = _taught(given, method, group, native, seed)
+    if method.scratch and note:
+        return Trial(scene.id, group, method.name, seed, "full", None, None, note)
     mtf = [SENSOR.band(b).mtf for b in given.inputs[index].bands]
     fine = float(np.mean([SENSOR.band(b).mtf for b in given.inputs[0].bands]))
     results = [sharpen(w.inputs) for w in native]
     measured, sharp = [w.inputs[index] for w in native], [w.inputs[0] for w in native]
-    return Trial(scene.id, group, method.name, seed, "full", full_score(results, measured, sharp, [*mtf, fine]), None, note)
+    return Trial(
+        scene.id, group, method.name, seed, "full", full_score(results, measured, sharp, [*mtf, fine]), None, note
+    )
 
 
 def _group_inputs(model: FusionModel, index: int) -> FusionModel:

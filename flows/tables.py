@@ -41,6 +41,8 @@ def write(folder: Path, trials: Sequence[Trial]) -> list[Path]:
         writer = csv.writer(file)
         writer.writerow(["scene", "group", "scale", "method", "seed", "metric", "value", "note"])
         for t in trials:
+            if t.score is None:
+                continue
             numbers = values(t.score) | ({f"ndvi_re_{k}": values(t.index)[k] for k in INDEX} if t.index else {})
             for metric, value in numbers.items():
                 writer.writerow([t.scene, t.group, t.scale, t.method, t.seed, metric, f"{value:.6g}", t.note])
@@ -51,9 +53,9 @@ def _markdown(trials: Sequence[Trial]) -> Iterable[str]:
     yield "# Evaluation"
     for scene, group in dict.fromkeys((t.scene, t.group) for t in trials):
         here = [t for t in trials if (t.scene, t.group) == (scene, group)]
-        reduced = [t for t in here if t.scale == "reduced"]
+        reduced = [t for t in here if t.scale == "reduced" and t.score]
         yield f"\n## {scene}, bands of {group}: one scale down, beside what was measured\n"
-        yield from _table({t.method: [values(o.score) for o in reduced if o.method == t.method] for t in reduced})
+        yield from _table(_rows(reduced))
         if any(t.index for t in reduced):
             yield f"\n### {scene}: NDVI-RE, (B07 − B05) / (B07 + B05)\n"
             rows = {
@@ -61,12 +63,22 @@ def _markdown(trials: Sequence[Trial]) -> Iterable[str]:
                 for t in reduced
             }
             yield from _table(rows)
-        full = [t for t in here if t.scale == "full"]
+        full = [t for t in here if t.scale == "full" and t.score]
         if full:
             yield f"\n### {scene}, bands of {group}: full resolution, without a reference\n"
-            yield from _table({t.method: [values(o.score) for o in full if o.method == t.method] for t in full})
-        for note in dict.fromkeys(f"{t.method}, {t.scale}: weights as they were, {t.note}" for t in here if t.note):
-            yield f"\n*{note}.*"
+            yield from _table(_rows(full))
+        for t in here:
+            if t.note and t.seed == 0:
+                yield f"\n*{t.method}, {t.scale}: {'weights as they were' if t.score else 'not taught'}, {t.note}.*"
+
+
+def _rows(trials: Sequence[Trial]) -> dict[str, list[dict[str, float]]]:
+    """Metrics by method, one dictionary a seed."""
+    rows: dict[str, list[dict[str, float]]] = {}
+    for t in trials:
+        if t.score:
+            rows.setdefault(t.method, []).append(values(t.score))
+    return rows
 
 
 def _table(rows: dict[str, list[dict[str, float]]]) -> Iterable[str]:

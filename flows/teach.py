@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +13,6 @@ from flows.strict import Strict
 from pipeline import __version__
 from pipeline.catalog import Query, find
 from pipeline.errors import Refused
-from pipeline.lattice import Lattice
 from pipeline.models.architectures import architecture
 from pipeline.models.declaration import FusionModel
 from pipeline.models.registry import sharpening, with_weights
@@ -129,9 +129,7 @@ def scenes(source: Source) -> list[Scene]:
     levels = [source.level] if source.level else list(dict.fromkeys(dict(SENSOR.collections).values()))
     found = []
     for level in levels:
-        query = Query(
-            source.catalog, SENSOR, start, end, bbox=source.bbox, level=level, max_cloud=source.max_cloud
-        )
+        query = Query(source.catalog, SENSOR, start, end, bbox=source.bbox, level=level, max_cloud=source.max_cloud)
         found += find(query)
     named = [s for s in found if not source.scenes or any(part in s.id for part in source.scenes)]
     kept = [s for s in named if not any(part in s.id for part in source.leave_out)]
@@ -146,7 +144,7 @@ def read(
     """All windows of the scenes; ``told`` hears of every scene."""
     from pipeline.training.windows import lattice_of, windows
 
-    out = []
+    out: list[Window] = []
     for source, scene in found:
         out += windows(model, scene, lattice_of(model, scene), source.windows)
         told()
@@ -180,7 +178,8 @@ def teach(
     torch.manual_seed(spec.seed)
     network: Any = build(model).to("cuda" if torch.cuda.is_available() else "cpu")
     folder = spec.out.with_suffix(".training")
-    training, scores = {}, {}
+    training: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
     for group, steps in sorted(spec.steps.items()):
         index = network.groups[group]
         pairs = [pair(model, window.inputs, index, spec.protocol) for window in read]
@@ -197,7 +196,7 @@ def teach(
             patience=spec.patience,
             gates=0.0 if spec.start else 0.6,
         )
-        history = train(network, group, taught, checked, settings, folder, lambda event, g=group: told(g, event))
+        history = train(network, group, taught, checked, settings, folder, partial(told, group))
         done = history[-1].step if history else 0
         training[group] = asdict(settings) | {
             "protocol": spec.protocol,

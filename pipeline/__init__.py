@@ -5,17 +5,20 @@ only from lines above its own)::
 
     errors, memory
     sensors, scene, lattice, degrade, metrics
-    radiometry, encoding, access
+    radiometry, encoding, access, consistency
     catalog, reader
     cube
-    models (declaration, registry, layers, then one model a file)
+    models (declaration, architectures, weights, registry; layers, gates, then one network a file; sharpener)
     inference
     job, record
-    ledger
+    ledger, measure
     plan, store
     growth, summary, fuse
     engine, export, picture
     report
+    training (windows, wald, patches, loop, adaptation): how networks are taught
+    quality
+    figures
     simulated (spectra, world, sentinel2, archive): a small Earth with known truth, for demonstration and tests
 
 ``flows`` (the command line and the run specifications) and ``cluster`` (where the work runs) build on this package;

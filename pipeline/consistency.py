@@ -52,9 +52,7 @@ def inverse(mtf: float, ratio: int) -> NDArray[np.float64]:
     return middle[size // 2 - TAPS : size // 2 + TAPS + 1]
 
 
-def project(
-    fine: NDArray[np.floating], measured: NDArray[np.floating], mtf: float, ratio: int
-) -> NDArray[np.float64]:
+def project(fine: NDArray[np.floating], measured: NDArray[np.floating], mtf: float, ratio: int) -> NDArray[np.float64]:
     """One band of a result, consistent with its measurement.
 
     Parameters

@@ -42,7 +42,9 @@ def spectra(path: Path, title: str, estimates: Mapping[str, NDArray], reference:
         power = np.mean([power_spectrum(np.nan_to_num(band)) for band in image], axis=0)
         frequency = np.arange(len(power)) / (2 * len(power) * spacing) * 1000
         plain = name == "as measured"
-        axis.semilogy(frequency[1:], power[1:], label=name, color="black" if plain else None, linewidth=2 if plain else 1)
+        axis.semilogy(
+            frequency[1:], power[1:], label=name, color="black" if plain else None, linewidth=2 if plain else 1
+        )
     axis.set(xlabel="cycles per kilometre", ylabel="power", title=title)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)

@@ -195,7 +195,9 @@ def _validity(
                 valid[model.output.bands.index(band)] = ~places[inside]
         kept = np.array([band in model.output.bands for band in wanted.bands])
         if wanted.influence:
-            influenced |= dilate(missing.any(axis=0), wanted.influence)[inside] & ~missing[kept].any(axis=0)[inside]
+            influenced |= (
+                dilate(np.asarray(missing.any(axis=0)), wanted.influence)[inside] & ~missing[kept].any(axis=0)[inside]
+            )
     flags = flags.copy()
     if not valid.all():
         flags[~valid.all(axis=0)] |= np.uint16(Flag.PARTIAL)

@@ -88,8 +88,9 @@ def score(estimates: Sequence[Image], references: Sequence[Image], ratio: int) -
 
 def ssim(x: Image, y: Image, peak: float) -> float:
     """Structural similarity of two (rows, cols) images: 11×11 Gaussian of 1.5 px, K1 = 0.01, K2 = 0.03."""
-    tensors = (torch.from_numpy(np.ascontiguousarray(i, np.float64))[None, None] for i in (x, y))
-    return float(structural_similarity_index_measure(*tensors, data_range=peak, sigma=1.5, kernel_size=11))
+    one, other = (torch.from_numpy(np.ascontiguousarray(i, np.float64))[None, None] for i in (x, y))
+    found = structural_similarity_index_measure(one, other, data_range=peak, sigma=1.5, kernel_size=11)
+    return float(torch.as_tensor(found))
 
 
 def uiqi(x: Image, y: Image) -> float:
@@ -138,7 +139,9 @@ class FullScore:
     """RMSE in digital numbers between the result, degraded, and what was measured."""
 
 
-def full_score(results: Sequence[Image], measured: Sequence[Image], fine: Sequence[Image], mtf: Sequence[float]) -> FullScore:
+def full_score(
+    results: Sequence[Image], measured: Sequence[Image], fine: Sequence[Image], mtf: Sequence[float]
+) -> FullScore:
     """Quality of results at full resolution, mean over windows.
 
     Parameters

@@ -45,12 +45,12 @@ def test_every_file_stands_in_the_statement_and_imports_from_above():
 def test_cluster_and_flows_build_on_the_pipeline():
     for path in (ROOT.parent / "cluster").glob("*.py"):
         assert all(not name.startswith("flows") for name in imported(path))
-    for folder in ("models", "simulated"):
+    for folder in ("models", "simulated", "training"):
         for path in (ROOT / folder).glob("*.py"):
             assert all(name.startswith("pipeline") for name in imported(path))
 
 
 def test_declarations_load_no_torch():
-    for path in (ROOT / "models" / "declaration.py", ROOT / "models" / "registry.py"):
+    for path in (ROOT / "models" / f"{name}.py" for name in ("declaration", "architectures", "weights", "registry")):
         top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
         assert not any("torch" in ast.dump(node) for node in top)

@@ -34,9 +34,14 @@ ARCHITECTURES = {
     for a in (
         Architecture("light", "pipeline.models.light:Light", {2: 30, 6: 42}, "fusecube's own"),
         Architecture(
-            "dsen2", "pipeline.models.dsen2:DSen2", {2: 18, 6: 26}, "Lanaras et al. 2018, doi:10.1016/j.isprsjprs.2018.09.018"
+            "dsen2",
+            "pipeline.models.dsen2:DSen2",
+            {2: 18, 6: 26},
+            "Lanaras et al. 2018, doi:10.1016/j.isprsjprs.2018.09.018",
         ),
-        Architecture("spr-net", "pipeline.models.sprnet:SPRNet", {2: 19, 6: 27}, "Wu et al. 2020, doi:10.3390/rs12182926"),
+        Architecture(
+            "spr-net", "pipeline.models.sprnet:SPRNet", {2: 19, 6: 27}, "Wu et al. 2020, doi:10.3390/rs12182926"
+        ),
         Architecture(
             "rdsr",
             "pipeline.models.rdsr:RDSR",

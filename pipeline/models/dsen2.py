@@ -1,4 +1,4 @@
-"""DSen2 (Lanaras et al. 2018, doi:10.1016/j.isprsjprs.2018.09.018): all bands on the fine grid, residual blocks, a long skip."""
+"""DSen2 (Lanaras et al. 2018, doi:10.1016/j.isprsjprs.2018.09.018): all bands on the fine grid, residual blocks, long skip."""
 
 from collections.abc import Sequence
 

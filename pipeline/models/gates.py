@@ -22,6 +22,7 @@ class ChannelGate(nn.Module):
         super().__init__()
         self.squeeze = nn.Conv2d(width, bottleneck, 1, bias=False)
         self.excite = nn.Conv2d(bottleneck, width, 1, bias=False)
+        self.fixed: Tensor
         self.register_buffer("fixed", torch.full((1, width, 1, 1), 0.5))  # a sigmoid's middle
         self.pooled = True
 

@@ -152,8 +152,9 @@ class MPIFNet(nn.Module):
         self.stages = nn.ModuleList()
         at = list(ratios)
         while max(at) > 1:
-            self.stages.append(Stage(bands, at, width, progressive, weighted))
-            at = self.stages[-1].reached
+            stage = Stage(bands, at, width, progressive, weighted)
+            self.stages.append(stage)
+            at = stage.reached
         self.last = nn.ModuleList(MultiScale(width, n) for n in bands)
         self.interaction = Interaction(len(bands), width, chain) if interactive else None
         self.reconstruct = nn.Sequential(

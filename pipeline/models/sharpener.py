@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from pipeline.errors import Refused
 from pipeline.models.architectures import Architecture, architecture
 from pipeline.models.declaration import FusionModel
-from pipeline.models.gates import channel_gates, set_pooled
+from pipeline.models.gates import set_pooled
 from pipeline.models.layers import BandOrder, ratios
-from pipeline.models.weights import load, read_card
+from pipeline.models.weights import load
 
 BRIGHTNESS = 5.0
 """Reflectance is multiplied by this before a network (DN / 2000, as DSen2 does), so that land lies around 1."""
@@ -29,13 +29,12 @@ class Sharpener(nn.Module):
     def __init__(self, model: FusionModel) -> None:
         super().__init__()
         self.kind = architecture(model.option("architecture"))
-        self.bfloat16 = model.option("precision") == "bfloat16"
+        self.autocast = model.option("precision") == "bfloat16"
         self.ratios = ratios(model)
         self.halo = model.reach
         self.groups = {f"{i.resolution}m": index for index, i in enumerate(model.inputs) if index}
-        self.networks = nn.ModuleDict(
-            {name: self._network(model, index) for name, index in self.groups.items() if _needed(model, name)}
-        ).to(memory_format=torch.channels_last)
+        built = {name: self._network(model, index) for name, index in self.groups.items() if _needed(model, name)}
+        self.networks = nn.ModuleDict({name: n.to(memory_format=torch.channels_last) for name, n in built.items()})  # type: ignore[call-overload]
         self.order = BandOrder(model)
         if model.weights:
             self._load(model)
@@ -82,7 +81,9 @@ class Sharpener(nn.Module):
         trim = max(0, self.halo - self.kind.reach[ratio]) // step * step
         if trim == 0:
             return self.estimate(name, inputs)
-        cut = [x[..., trim // r : -trim // r, trim // r : -trim // r] for x, r in zip(inputs, self.ratios, strict=False)]
+        cut = [
+            x[..., trim // r : -trim // r, trim // r : -trim // r] for x, r in zip(inputs, self.ratios, strict=False)
+        ]
         return F.pad(self.estimate(name, cut), (trim, trim, trim, trim))
 
     def estimate(self, name: str, inputs: Sequence[Tensor]) -> Tensor:
@@ -92,7 +93,7 @@ class Sharpener(nn.Module):
             middle = next(iter(self.groups))
             with torch.no_grad():
                 given[1] = self.estimate(middle, inputs[:2]) * BRIGHTNESS
-        with torch.autocast(given[0].device.type, torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(given[0].device.type, torch.bfloat16, enabled=self.autocast):
             return self.networks[name](*given).float() / BRIGHTNESS
 
 

@@ -67,9 +67,13 @@ def read_card(file: Path) -> Card:
         raw = json.loads(card_path(file).read_text(encoding="utf-8"))
         return Card(**raw | {"levels": tuple(raw["levels"]), "scenes": tuple(raw["scenes"])})
     except OSError:
-        raise Refused(f"{file.name} has no card ({card_path(file).name}) beside it; copy both, or train again.") from None
+        raise Refused(
+            f"{file.name} has no card ({card_path(file).name}) beside it; copy both, or train again."
+        ) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise Refused(f"{card_path(file).name} is no card of weights ({error}); copy it again with its weights.") from None
+        raise Refused(
+            f"{card_path(file).name} is no card of weights ({error}); copy it again with its weights."
+        ) from None
 
 
 @cache

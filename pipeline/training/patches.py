@@ -69,7 +69,8 @@ def split(pairs: Sequence[Pair], size: int, held_out: float = HELD_OUT) -> tuple
     """
     ratio = pairs[0].label.shape[1] // pairs[0].inputs[-1].shape[1]
     edge = size // ratio
-    taught, checked = [], []
+    taught: list[NDArray[np.int64]] = []
+    checked: list[NDArray[np.int64]] = []
     for index, pair in enumerate(pairs):
         whole = _whole(pair, ratio, edge)
         width = pair.inputs[-1].shape[2]
@@ -96,4 +97,4 @@ def _whole(pair: Pair, ratio: int, edge: int) -> NDArray[np.bool_]:
         known &= np.isfinite(x).all(axis=0).reshape(rows, times, cols, times).all(axis=(1, 3))
     if rows < edge or cols < edge:
         return np.zeros((0, 0), bool)
-    return sliding_window_view(known, (edge, edge)).all(axis=(2, 3))
+    return np.asarray(sliding_window_view(known, (edge, edge)).all(axis=(2, 3)))

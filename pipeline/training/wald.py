@@ -56,9 +56,10 @@ def pair(model: FusionModel, window: Sequence[NDArray[np.float32]], index: int, 
     """
     ratio = model.inputs[index].resolution // model.output.resolution
     factors = [wanted.resolution // model.output.resolution for wanted in model.inputs[: index + 1]]
-    size = [length // ratio * ratio for length in window[index].shape[1:]]  # whole pixels of the degraded coarsest input
+    size = [
+        length // ratio * ratio for length in window[index].shape[1:]
+    ]  # whole pixels of the degraded coarsest input
     native = [
-        x[:, : size[0] * ratio // f, : size[1] * ratio // f]
-        for x, f in zip(window[: index + 1], factors, strict=True)
+        x[:, : size[0] * ratio // f, : size[1] * ratio // f] for x, f in zip(window[: index + 1], factors, strict=True)
     ]
     return Pair(reduced(model, native, ratio, protocol), native[index])

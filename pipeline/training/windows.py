@@ -107,8 +107,8 @@ def _clear(
     for wanted, x in zip(model.inputs, inputs, strict=True):
         if wanted.resolution <= classes.resolution:
             times = classes.resolution // wanted.resolution
-            mask = cloudy.repeat(times, axis=0).repeat(times, axis=1)
+            mask: NDArray[np.bool_] = cloudy.repeat(times, axis=0).repeat(times, axis=1)
         else:
             times = wanted.resolution // classes.resolution
-            mask = cloudy.reshape(x.shape[1], times, x.shape[2], times).any(axis=(1, 3))
+            mask = np.any(cloudy.reshape(x.shape[1], times, x.shape[2], times), axis=(1, 3))
         yield np.where(mask, np.float32(np.nan), x)
