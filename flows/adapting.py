@@ -80,17 +80,3 @@ def adapt_day(
     if all(lesson.kept for lesson in lessons.values()):
         return write_card(file, card)
     return save(file, network.state_dict(), card)
-
-
-def told_of(day: date, card: Card) -> str:
-    """One line on what adapting to a day came to."""
-    parts = []
-    for group, lesson in card.training.items():
-        if lesson["kept"]:
-            parts.append(f"{group} as they were ({lesson['kept']})")
-        elif lesson["before"] is None:
-            parts.append(f"{group} adapted in {lesson['steps']} steps")
-        else:
-            share = 1 - lesson["after"] / lesson["before"]
-            parts.append(f"{group} adapted in {lesson['steps']} steps, error on held-out patches down by {share:.0%}")
-    return f"{day}: weights {card.sha256[:12]}: " + "; ".join(parts)

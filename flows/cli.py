@@ -174,6 +174,7 @@ def plan(spec: SpecFile, change: Changes = None) -> None:
     """Say what a run would do and cost, before a byte of pixels is read."""
     import psutil
 
+    from flows.adapting import missing
     from flows.road import planned
 
     prepared = _prepare(spec, change)
@@ -200,6 +201,11 @@ def plan(spec: SpecFile, change: Changes = None) -> None:
     if workers * work.worker_bytes > free:
         table.add_row(
             "", f"[red]more than the {_size(free)} that are free: make chunk: smaller, or cluster.workers fewer"
+        )
+    days = missing(job, prepared.scenes)
+    if days:
+        table.add_row(
+            "to adapt", f"{job.adapt} steps for each group of bands on {_many(len(days), 'day')}, before the rest"
         )
     table.add_row("time", f"{_duration(low)} to {_duration(high)}, and some seconds to start")
     out.print(table)
@@ -386,7 +392,10 @@ def _run(prepared: "Prepared") -> tuple["Prepared", bool, bool]:
 
     job, work = _adapt(prepared, job, work)
     say(f"{len(work.todo)} chunks to do, {work.done} done; {work.scenes} scenes on {work.days} days; into {path}")
-    with local(job.model, prepared.spec.cluster.workers) as client, _bar("fusing", len(work.todo)) as advance:
+    with (
+        local(job.model_on(work.todo[0].day), prepared.spec.cluster.workers) as client,
+        _bar("fusing", len(work.todo)) as advance,
+    ):
         result = execute(client, prepared, job, work, watch=lambda event: advance())
     for line in result.missed:
         complain(f"not read: {line}")
@@ -493,6 +502,10 @@ def _size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
+
+
+def _many(count: int, thing: str) -> str:
+    return f"{count} {thing}{'s' if count != 1 else ''}"
 
 
 def _duration(seconds: float) -> str:

@@ -268,6 +268,7 @@ def _taught(
     import torch
 
     from pipeline.models.registry import build
+    from pipeline.quality import filled
 
     if model.name in PLAIN:
         plain, bands = build(model), model.inputs[GROUPS[group]].bands
@@ -275,14 +276,14 @@ def _taught(
 
         def interpolate(inputs: tuple[NDArray, ...]) -> NDArray:
             with torch.inference_mode():
-                return plain(*(torch.from_numpy(np.nan_to_num(x)[None]) for x in inputs))[0].numpy()[places]
+                return plain(*(torch.from_numpy(filled(x)[None]) for x in inputs))[0].numpy()[places]
 
         return interpolate, ""
     network, note = _network(model, method, group, windows, seed)
 
     def sharpen(inputs: tuple[NDArray, ...]) -> NDArray:
         with torch.inference_mode():
-            return network.estimate(group, [torch.from_numpy(np.nan_to_num(x)[None]) for x in inputs])[0].numpy()
+            return network.estimate(group, [torch.from_numpy(filled(x)[None]) for x in inputs])[0].numpy()
 
     return sharpen, note
 

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from flows.adapting import adapt_day, missing, told_of, with_known
+from flows.adapting import adapt_day, missing, with_known
 from flows.prepare import Prepared
 from pipeline import __version__
 from pipeline.errors import Refused, StoreFull
 from pipeline.growth import grow
 from pipeline.job import Job, tasks
+from pipeline.models.weights import lessons
 from pipeline.plan import Plan, plan
 from pipeline.record import Record
 from pipeline.store import Contents, Store, contents_of, store_errors
@@ -89,7 +90,8 @@ def adapted(
     for day, scenes in days.items():
         try:
             with store_errors():
-                line = told_of(day, adapt_day(job, day, scenes, store.path, watch))
+                card = adapt_day(job, day, scenes, store.path, watch)
+            line = f"{day}: weights {card.sha256[:12]}: {lessons(card)}"
         except StoreFull:
             raise
         except OSError as error:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.degrade import SUPPORT, degrade, kernel, reach
 
 TAPS = 8
-"""Coarse pixels after which the inverse is cut off; what is left of it there is below a hundredth for every band."""
+"""Coarse pixels after which the inverse is cut off: one round leaves at most three thousandths of a difference."""
 
 
 FARTHEST = 78
@@ -49,7 +49,10 @@ def inverse(mtf: float, ratio: int) -> NDArray[np.float64]:
     distance = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
     matrix = np.where(distance <= 2 * SUPPORT, np.array(overlap)[np.minimum(distance, 2 * SUPPORT)], 0.0)
     middle = np.linalg.inv(matrix)[size // 2]
-    return middle[size // 2 - TAPS : size // 2 + TAPS + 1]
+    cut = middle[size // 2 - TAPS : size // 2 + TAPS + 1].copy()
+    response = overlap[0] + 2 * sum(overlap[1:])  # of D Dᵀ to a constant, the largest part of any difference
+    cut[TAPS] += 1 / response - cut.sum()
+    return cut
 
 
 def project(fine: NDArray[np.floating], measured: NDArray[np.floating], mtf: float, ratio: int) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ from math import ceil
 
 from pipeline.job import Job, Task, key, tasks
 from pipeline.ledger import Ledger
+from pipeline.models.declaration import FusionModel
 from pipeline.scene import Scene
 
 BLOCK = 1024
@@ -17,6 +18,14 @@ BASE_MEMORY = 500e6
 SECONDS_PER_MEGAPIXEL = (0.5, 3.0)
 """Range, on one core, for a model without a network and 12 bands (measured: 0.6 to 0.7,
 ``tests/benchmarks/stages.py``); a ledger knows better."""
+
+
+MACS_PER_SECOND = (4e10, 2.5e11)
+"""Multiply-adds a second of a network on one core, from one without to one with bfloat16 (measured there: 1.5e11 to
+2e11, ``tests/benchmarks/throughput.py``)."""
+
+NETWORK_BYTES = 1500
+"""Bytes of features a pixel of a tile while a network runs: a dozen maps of 64 channels in 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,7 @@ def plan(job: Job, scenes: Sequence[Scene], ledger: Ledger | None) -> Plan:
         requests=requests,
         written_bytes=pixels * (bands * (2 if job.encoding.dtype == "uint16" else 4) + 2),
         worker_bytes=_memory(job),
-        seconds=_seconds(todo, pixels, ledger),
+        seconds=_seconds(job, todo, pixels, ledger),
     )
 
 
@@ -111,14 +120,21 @@ def _memory(job: Job) -> int:
     window = core + 2 * job.halo
     per_input = sum(len(i.bands) * (window * lattice.pixels(i.resolution)) ** 2 for i in job.model.inputs)
     output = len(job.model.output.bands) * (core * lattice.pixels()) ** 2
-    return int(BASE_MEMORY + 12 * per_input + 24 * output)
+    return int(BASE_MEMORY + 12 * per_input + 24 * output + _network_memory(job.model))
 
 
-def _seconds(todo: Sequence[Task], pixels: int, ledger: Ledger | None) -> tuple[float, float]:
-    """One worker's time: as the ledger's chunks took it, else from a measured range."""
+def _network_memory(model: FusionModel) -> float:
+    """Bytes of a network's features over one tile."""
+    return NETWORK_BYTES * (model.tile + 2 * model.reach) ** 2 if model.cost else 0.0
+
+
+def _seconds(job: Job, todo: Sequence[Task], pixels: int, ledger: Ledger | None) -> tuple[float, float]:
+    """One worker's time: as the ledger's chunks took it, else from measured ranges; adaptation, which all cores share,
+    not counted."""
     known = [(record.pixels, sum(record.seconds.values())) for record in ledger.records()] if ledger and todo else []
     if known:
         rate = sum(s for _, s in known) / sum(p for p, _ in known)
         return 0.8 * rate * pixels, 1.3 * rate * pixels
     low, high = SECONDS_PER_MEGAPIXEL
-    return low * pixels / 1e6, high * pixels / 1e6
+    work = job.model.cost * 1e6 * pixels
+    return low * pixels / 1e6 + work / MACS_PER_SECOND[1], high * pixels / 1e6 + work / MACS_PER_SECOND[0]

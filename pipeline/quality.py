@@ -158,14 +158,15 @@ def full_score(
     lambdas, spatial, misses = [], [], []
     for result, seen, sharp in zip(results, measured, fine, strict=True):
         ratio = result.shape[1] // seen.shape[1]
+        sharp, seen = filled(sharp), filled(seen)
         pan = sharp.mean(axis=0)
         pan_low = degrade(pan[None], [mtf[-1]], ratio)[0]
-        inside = np.isfinite(pan_low) & np.isfinite(seen).all(axis=0)
+        inside = np.isfinite(pan_low)
         rows, cols = (np.flatnonzero(inside.any(axis=a)) for a in (1, 0))
         low = (slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1))
         high = tuple(slice(s.start * ratio, s.stop * ratio) for s in low)
-        x, y = result[:, *high].astype(np.float64), np.nan_to_num(seen[:, *low].astype(np.float64))
-        p, q = pan[high], np.nan_to_num(pan_low[low])
+        x, y = result[:, *high].astype(np.float64), seen[:, *low].astype(np.float64)
+        p, q = pan[high], pan_low[low]
         lambdas.append(np.mean([abs(uiqi(x[i], x[j]) - uiqi(y[i], y[j])) for i, j in combinations(range(len(x)), 2)]))
         spatial.append(np.mean([abs(uiqi(band, p) - uiqi(coarse, q)) for band, coarse in zip(x, y, strict=True)]))
         misses.append(np.nanmean((degrade(result, mtf[:-1], ratio) - seen) ** 2))
@@ -188,6 +189,16 @@ def power_spectrum(image: Image) -> NDArray[np.float64]:
 def values(found: Score | FullScore) -> dict[str, float]:
     """A score's metrics by name."""
     return {f.name: getattr(found, f.name) for f in fields(found)}
+
+
+def filled(image: Image) -> Image:
+    """An image with its bands' means in its gaps."""
+    gaps = np.isnan(image)
+    return (
+        np.where(gaps, np.nanmean(image, axis=(1, 2), keepdims=True), image).astype(image.dtype)
+        if gaps.any()
+        else image
+    )
 
 
 def _without_gaps(estimate: Image, reference: Image) -> tuple[Image, Image]:

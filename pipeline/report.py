@@ -12,9 +12,10 @@ import jinja2
 import numpy as np
 import yaml
 
+from pipeline.models.weights import lessons, read_card
 from pipeline.picture import best_day, png, quick_look
 from pipeline.record import Record
-from pipeline.store import Store
+from pipeline.store import WEIGHTS, Store
 from pipeline.summary import Totals, current
 
 RAMP = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
@@ -92,6 +93,7 @@ def write_report(store: Store, path: Path) -> Path:
             days=_days(store, records),
             bands=_bands(store, records),
             readings=_readings(records),
+            weights=_weights(store, records),
             preview=_preview(store),
             look=_data_uri(_look(store)),
             area=_area(store),
@@ -190,9 +192,26 @@ def _bands(store: Store, records: list[Record]) -> list[dict[str, Any]]:
     total = Totals.of(records)
     rows = []
     for band in store.contents.bands:
-        pair = total.consistency.get(band)
-        rows.append({"name": band, "sums": total.bands.get(band), "pair": pair if pair and pair.n else None})
+        pair, before = total.consistency.get(band), total.before.get(band)
+        compared = {"pair": pair if pair and pair.n else None, "before": before if before and before.n else None}
+        rows.append({"name": band, "sums": total.bands.get(band)} | compared)
     return rows
+
+
+def _weights(store: Store, records: list[Record]) -> list[dict[str, Any]]:
+    """The weights of every day, and what adapting them came to where they were."""
+    cards = [read_card(card) for card in sorted((store.path / WEIGHTS).glob("*.json"))]
+    rows = []
+    for day in store.contents.days:
+        used = sorted({r.weights for r in records if r.day == day and r.weights})
+        told = [lessons(card) for card in cards if card.sha256 in used and set(card.scenes) & _scenes(records, day)]
+        if used:
+            rows.append({"day": day, "hash": ", ".join(w[:12] for w in used), "told": "; ".join(dict.fromkeys(told))})
+    return rows
+
+
+def _scenes(records: list[Record], day: date) -> set[str]:
+    return {scene for r in records if r.day == day for scene in r.scenes}
 
 
 def _readings(records: list[Record]) -> dict[str, list[str]]:

@@ -12,9 +12,10 @@ from distributed import Client
 
 from cluster.local import local
 from flows.prepare import prepare
-from flows.road import Result, execute, planned
+from flows.road import Result, adapted, execute, planned
 from flows.spec import validate
-from pipeline.models.registry import bicubic
+from pipeline.models.registry import bicubic, build, sharpening
+from pipeline.models.weights import Card, save
 from pipeline.sensors import SENTINEL2
 from pipeline.simulated.archive import simulate
 from pipeline.store import Store
@@ -58,13 +59,27 @@ def specification(archive: Path, out: Path, **changes: object) -> dict:
     return base | changes
 
 
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a very small light network, as chance gave them, said to be taught on L2A."""
+    import torch
+
+    options = {"width": 8, "blocks": 1}
+    torch.manual_seed(0)
+    network = build(sharpening("light", SENTINEL2, ALL_BANDS, network=options))
+    file = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    training = {"20m": {"steps": 0}, "60m": {"steps": 0}}
+    save(file, network.state_dict(), Card("light", "sentinel-2", "", ("L2A",), (), training, options=options))
+    return file
+
+
 @pytest.fixture
 def go(client: Client) -> Callable[[dict], tuple[Store, Result]]:
     """Runs a specification of plain values on the shared cluster; gives the store and what the run came to."""
 
     def run(raw: dict) -> tuple[Store, Result]:
         prepared = prepare(validate(raw))
-        job, work = planned(prepared)
+        job, work = adapted(prepared, *planned(prepared))
         result = execute(client, prepared, job, work)
         return Store(prepared.spec.out), result
 

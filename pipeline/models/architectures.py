@@ -19,6 +19,8 @@ class Architecture:
     """Where its class is, ``package.module:Class``; called with (bands, ratios, **options)."""
     reach: Mapping[int, int]
     """Ratio of the coarsest input to the pixels of the output on each side that a pixel depends on, gates being fixed."""
+    cost: Mapping[int, float]
+    """Million multiply-adds a pixel of the output, by the same ratios."""
     source: str
     """The paper."""
     cascade: bool = False
@@ -32,20 +34,26 @@ class Architecture:
 ARCHITECTURES = {
     a.name: a
     for a in (
-        Architecture("light", "pipeline.models.light:Light", {2: 30, 6: 42}, "fusecube's own"),
+        Architecture("light", "pipeline.models.light:Light", {2: 30, 6: 42}, {2: 0.12, 6: 0.12}, "fusecube's own"),
         Architecture(
             "dsen2",
             "pipeline.models.dsen2:DSen2",
             {2: 18, 6: 26},
+            {2: 1.79, 6: 1.79},
             "Lanaras et al. 2018, doi:10.1016/j.isprsjprs.2018.09.018",
         ),
         Architecture(
-            "spr-net", "pipeline.models.sprnet:SPRNet", {2: 19, 6: 27}, "Wu et al. 2020, doi:10.3390/rs12182926"
+            "spr-net",
+            "pipeline.models.sprnet:SPRNet",
+            {2: 19, 6: 27},
+            {2: 3.86, 6: 5.77},
+            "Wu et al. 2020, doi:10.3390/rs12182926",
         ),
         Architecture(
             "rdsr",
             "pipeline.models.rdsr:RDSR",
             {2: 52, 6: 100},
+            {2: 2.2, 6: 4.4},
             "Salgueiro et al. 2021, doi:10.3390/rs13245007",
             cascade=True,
         ),
@@ -53,6 +61,7 @@ ARCHITECTURES = {
             "mpifnet",
             "pipeline.models.mpifnet:MPIFNet",
             {2: 34, 6: 90},
+            {2: 2.44, 6: 4.12},
             "Liu et al. 2023, doi:10.1109/JSTARS.2023.3326965",
             gated=True,
         ),

@@ -74,6 +74,8 @@ class FusionModel:
     """Hash of the trained weights; empty for a model that has none."""
     weights_file: Path = Path()
     """Where these weights are on this machine; no part of what the model is."""
+    cost: float = 0.0
+    """Million multiply-adds a pixel of the output, its share of every tile's halo included; 0 without a network."""
     sources: tuple[str, ...] = field(default=())
     """Papers it implements."""
 

@@ -106,6 +106,7 @@ def sharpening(
     given = [band.name for band in sensor.bands if band.resolution <= coarsest]
     reach = max((kind.reach[r // finest] for r in (sensor.band(b).resolution for b in given) if r > finest), default=0)
     context = kind.gated and gates == "pooled"
+    ratios = [r for r in kind.reach if any(sensor.band(b).resolution == r * finest for b in bands)]
     return FusionModel(
         name=name,
         version=1,
@@ -123,6 +124,7 @@ def sharpening(
             ("gates", gates),
             ("network", tuple(sorted((network or {}).items()))),
         ),
+        cost=sum(kind.cost[r] * ((CONTEXT + 2 * kind.reach[r]) / CONTEXT) ** 2 for r in ratios) * (9 if context else 1),
         sources=(kind.source,),
     )
 

@@ -124,3 +124,17 @@ def load(file: Path, expected: str) -> "dict[str, Tensor]":
             "put the right file back, or train again."
         )
     return {name: tensor.to(torch.float32) for name, tensor in from_bytes(data).items()}
+
+
+def lessons(card: Card) -> str:
+    """What adapting weights to scenes came to, in one line."""
+    parts = []
+    for group, lesson in card.training.items():
+        if lesson["kept"]:
+            parts.append(f"{group} as they were ({lesson['kept']})")
+        elif lesson["before"] is None:
+            parts.append(f"{group} adapted in {lesson['steps']} steps")
+        else:
+            share = 1 - lesson["after"] / lesson["before"]
+            parts.append(f"{group} adapted in {lesson['steps']} steps, error on held-out patches down by {share:.0%}")
+    return "; ".join(parts)

@@ -25,7 +25,7 @@ SMALLEST = 120
 CLOUDY = Flag.CLOUD | Flag.CIRRUS | Flag.SHADOW
 """Flags of pixels that teach nothing about the ground."""
 
-WORTH = 0.9
+WORTH = 0.5
 """Least share of a window that must be measured and clear."""
 
 
