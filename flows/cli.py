@@ -105,7 +105,7 @@ def demo(
     ),
     size: Annotated[int, typer.Option(help="Edge of the simulated scene in 10 m pixels, a multiple of 6.")] = 600,
 ) -> None:
-    """Simulate a scene, fuse it, and leave a Zarr store, a report and a picture: nothing to configure."""
+    """Simulate a scene, sharpen it, and leave a Zarr store, a report and a picture: nothing to configure."""
     from flows.spec import validate
     from pipeline.simulated.archive import TILE
 
@@ -115,7 +115,8 @@ def demo(
         "catalog": str(catalog),
         "area": {"tile": TILE},
         "time": "2024-06",
-        "chunk": 300,
+        "adapt": 200,
+        "chunk": 600,
         "out": str(to / "demo.zarr"),
     }
     _finish(_run(_prepare_spec(validate(raw))))

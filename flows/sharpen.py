@@ -54,7 +54,7 @@ model: light
 # mask: [cloud, shadow] # flags whose pixels become nodata
 
 grid: {{crs: auto, resolution: 10}}
-chunk: 1200             # pixels; larger reads less, smaller needs less memory
+chunk: 1200             # pixels; larger reads less, smaller needs less memory; a network works in tiles of 600
 cluster: local          # or {{kind: local, workers: 2}}
 out: runs/berlin.zarr
 """

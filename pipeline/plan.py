@@ -128,6 +128,12 @@ def _network_memory(model: FusionModel) -> float:
     return NETWORK_BYTES * (model.tile + 2 * model.reach) ** 2 if model.cost else 0.0
 
 
+def _tiled_pixels(job: Job, todo: Sequence[Task]) -> int:
+    """Pixels of all tiles: a chunk smaller than a tile costs a whole one."""
+    n, tile = job.layout.lattice.pixels(), job.model.tile
+    return sum(ceil(t.chunk.core.width * n / tile) * ceil(t.chunk.core.height * n / tile) * tile**2 for t in todo)
+
+
 def _seconds(job: Job, todo: Sequence[Task], pixels: int, ledger: Ledger | None) -> tuple[float, float]:
     """One worker's time: as the ledger's chunks took it, else from measured ranges; adaptation, which all cores share,
     not counted."""
@@ -136,5 +142,5 @@ def _seconds(job: Job, todo: Sequence[Task], pixels: int, ledger: Ledger | None)
         rate = sum(s for _, s in known) / sum(p for p, _ in known)
         return 0.8 * rate * pixels, 1.3 * rate * pixels
     low, high = SECONDS_PER_MEGAPIXEL
-    work = job.model.cost * 1e6 * pixels
+    work = job.model.cost * 1e6 * _tiled_pixels(job, todo)
     return low * pixels / 1e6 + work / MACS_PER_SECOND[1], high * pixels / 1e6 + work / MACS_PER_SECOND[0]

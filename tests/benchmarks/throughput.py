@@ -22,24 +22,28 @@ from pipeline.sensors import SENTINEL2
 from pipeline.store import Store, contents_of
 from pipeline.summary import Totals
 
+UNTRAINED = "untrained-residual"
+"""A network of 0.3 M parameters that no specification may name."""
 
-def job_of(catalog: Path, size: int, chunk: int, out: Path, width: int) -> tuple[Prepared, Job, Plan]:
-    """The job of a network that no specification may name, over a whole scene."""
+
+def job_of(catalog: Path, size: int, chunk: int, out: Path, name: str) -> tuple[Prepared, Job, Plan]:
+    """The job of a network over a whole scene, without adapting it."""
     raw = {"flow": "sharpen", "catalog": str(catalog), "time": "2000/2030", "chunk": chunk, "out": str(out)}
-    prepared = prepare(validate(raw | {"area": {"scene": scene_id(catalog)}}))
-    model = untrained_residual(SENTINEL2, prepared.job.model.output.bands, 10, width=width, blocks=4)
-    prepared = replace(prepared, job=replace(prepared.job, model=model))
+    raw |= {"area": {"scene": scene_id(catalog)}}
+    raw |= {"model": "bicubic"} if name == UNTRAINED else {"model": name, "adapt": 0}
+    prepared = prepare(validate(raw))
+    if name == UNTRAINED:
+        model = untrained_residual(SENTINEL2, prepared.job.model.output.bands, 10, width=64, blocks=4)
+        prepared = replace(prepared, job=replace(prepared.job, model=model))
     job, work = planned(prepared)
     assert job.layout.geobox.shape == (size, size)
     return prepared, job, work
 
 
-def engine(
-    catalog: Path, size: int, chunk: int, folder: Path, width: int
-) -> tuple[float, float, dict[str, float], int]:
+def engine(catalog: Path, size: int, chunk: int, folder: Path, name: str) -> tuple[float, float, dict[str, float], int]:
     """Seconds of the engine and of the bare loop on the same cluster, of the stages, and the peak memory of a worker."""
     out = folder / f"{size}-{chunk}.zarr"
-    prepared, job, work = job_of(catalog, size, chunk, out, width)
+    prepared, job, work = job_of(catalog, size, chunk, out, name)
     days = sorted({t.day for t in work.todo})
     Store.create(out, contents_of(job, days, {}, [s.id for s in prepared.scenes], "benchmark", __version__))
     with local(job.model) as client:
@@ -85,7 +89,7 @@ def main() -> None:
     """Print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--chunk", type=int, default=1200)
-    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--model", default=UNTRAINED, help="a network with weights, such as light or mpifnet")
     parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--only", type=int, choices=(600, 2400), help="measure one size only")
     given = parser.parse_args()
@@ -98,12 +102,13 @@ def main() -> None:
                 if given.only not in (None, size):
                     continue
                 place = folder / str(turn)
-                seconds, bare_seconds, stages, peak = engine(catalog, size, given.chunk, place, given.width)
+                seconds, bare_seconds, stages, peak = engine(catalog, size, given.chunk, place, given.model)
                 peaks[size].append(peak)
+                spent = ", ".join(f"{name} {value:.2f}" for name, value in stages.items())
                 print(
-                    f"{size} px, chunk {given.chunk}: engine {seconds:.2f} s, bare loop {bare_seconds:.2f} s, "
-                    f"ratio {bare_seconds / seconds:.3f}; peak memory {peak / 1e6:.0f} MB; seconds of all workers: "
-                    + ", ".join(f"{name} {value:.2f}" for name, value in stages.items()),
+                    f"{given.model}, {size} px, chunk {given.chunk}: engine {seconds:.2f} s, bare loop {bare_seconds:.2f} s, "
+                    f"ratio {bare_seconds / seconds:.3f}, {size**2 * 1e-4 / seconds * 3600:.0f} km²/h; "
+                    f"peak memory {peak / 1e6:.0f} MB; seconds of all workers: {spent}",
                     flush=True,
                 )
         if given.only is None:

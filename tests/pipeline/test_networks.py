@@ -247,8 +247,7 @@ def test_state_is_handed_from_the_finest_branch_or_from_branch_to_branch():
                 return x + state
 
         interaction.units = nn.ModuleList(Add() for _ in range(3))
-        for part in (interaction.before, interaction.after):
-            part[:] = [nn.Identity() for _ in range(3)]
+        interaction.before = interaction.after = nn.ModuleList(nn.Identity() for _ in range(3))
         branches = [torch.full((1, 1, 2, 2), v) for v in (1.0, 2.0, 4.0)]
         found = [x.mean().item() - b.mean().item() for x, b in zip(interaction(branches), branches, strict=True)]
         assert found == expected  # beside the short cut
