@@ -300,13 +300,14 @@ def status(store: StorePath) -> None:
     opened = _open(store)
     records = current(opened)
     expected = sum(1 for _ in opened.contents.layout.chunks()) * len(opened.contents.days)
-    table = Table("day", "chunks done", "valid", "cloud", "files not read", title=store.name)
+    table = Table("day", "chunks done", "valid", "cloud", "files not read", "weights", title=store.name)
     for day in opened.contents.days:
         total = Totals.of(r for r in records if r.day == day)
         valid = 1 - total.flags.get("NODATA", 0) / total.pixels if total.pixels else 0.0
         cloud = total.flags.get("CLOUD", 0) / total.pixels if total.pixels else 0.0
         chunks = f"{total.chunks} / {expected // len(opened.contents.days)}"
-        table.add_row(str(day), chunks, f"{valid:.1%}", f"{cloud:.1%}", str(len(total.failures)))
+        weights = ", ".join(sorted({r.weights[:12] for r in records if r.day == day}))
+        table.add_row(str(day), chunks, f"{valid:.1%}", f"{cloud:.1%}", str(len(total.failures)), weights or "none")
     out.print(table)
     failures = sorted({(f.scene, f.band, f.reason) for r in records for f in r.failures})
     troubles = opened.ledger.troubles()

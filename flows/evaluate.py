@@ -282,8 +282,10 @@ def _taught(
     network, note = _network(model, method, group, windows, seed)
 
     def sharpen(inputs: tuple[NDArray, ...]) -> NDArray:
+        device = next(network.parameters()).device
         with torch.inference_mode():
-            return network.estimate(group, [torch.from_numpy(filled(x)[None]) for x in inputs])[0].numpy()
+            tensors = [torch.from_numpy(filled(x)[None]).to(device) for x in inputs]
+            return network.estimate(group, tensors)[0].cpu().numpy()
 
     return sharpen, note
 

@@ -176,7 +176,7 @@ def teach(
     from pipeline.training.wald import pair
 
     torch.manual_seed(spec.seed)
-    network: Any = build(model).to("cuda" if torch.cuda.is_available() else "cpu")
+    network: Any = build(model)
     folder = spec.out.with_suffix(".training")
     training: dict[str, Any] = {}
     scores: dict[str, Any] = {}

@@ -14,7 +14,8 @@ from flows.road import planned
 from flows.spec import validate
 from pipeline import __version__
 from pipeline.engine import run
-from pipeline.models.registry import untrained_residual
+from pipeline.lattice import Layout
+from pipeline.models.registry import sharpening, untrained_residual
 from pipeline.sensors import SENTINEL2
 from pipeline.store import Store, contents_of
 from pipeline.summary import digest
@@ -85,17 +86,46 @@ def test_overlapping_areas_agree(archive, tmp_path, go):
     np.testing.assert_array_equal(one.values, other.values)
 
 
-def test_network_gives_the_same_digest_for_any_chunk_size(archive, tmp_path, client):
+def small_mpifnet(gates):
+    """MPIFNet at an eighth of its width, as chance gives it, in tiles of 120 px."""
+    model = sharpening("mpifnet", SENTINEL2, ALL_BANDS, gates=gates, network={"width": 8})
+    if gates == "fixed":
+        return replace(model, tile=120)
+    return replace(model, tile=120, align=120, halo=model.reach + 120)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        untrained_residual(SENTINEL2, ALL_BANDS, 10, width=16, blocks=2),
+        small_mpifnet("fixed"),
+        small_mpifnet("pooled"),
+    ],
+    ids=["residual", "mpifnet, fixed gates", "mpifnet, context tiles"],
+)
+def test_network_gives_the_same_digest_for_any_chunk_size(archive, tmp_path, client, model):
+    client.run(_seed)  # untrained networks are the same on every worker
     digests = set()
-    for chunk in (120, 300, 600):
+    for chunk in (120, 600) if model.cost else (120, 300, 600):
         prepared = prepare(validate(specification(archive, tmp_path / f"{chunk}.zarr", chunk=chunk, area=AREA)))
-        model = untrained_residual(SENTINEL2, ALL_BANDS, 10, width=16, blocks=2)
-        prepared = replace(prepared, job=replace(prepared.job, model=model))
+        layout = prepared.job.layout
+        layout = Layout.over(layout.lattice, layout.area.outward(max(1, model.align // 6)), layout.core)
+        prepared = replace(prepared, job=replace(prepared.job, model=model, layout=layout))
         job, work = planned(prepared)
         store = Store.create(prepared.spec.out, contents_of(job, [work.todo[0].day], {}, [], "run", __version__))
         assert not run(client, store.path, job, work.todo).troubles
         digests.add(digest(store))
     assert len(digests) == 1
+
+
+def _seed():
+    """On a worker: whatever network it builds next begins from the same chance."""
+    import torch
+
+    from pipeline.engine import networks
+
+    networks._built.clear()
+    torch.manual_seed(0)
 
 
 def test_digest_changes_with_a_single_pixel(archive, tmp_path, go):

@@ -75,9 +75,8 @@ def adapt(
     A group for which the windows hold too little, or whose held-out patches got worse, is left as it was. A model without
     weights is taught from scratch.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(seed)
-    network = build(model).to(device)
+    network = build(model)
     if not isinstance(network, Sharpener):
         raise TypeError(f"'{model.name}' has nothing to adapt")
     read = list(found)
@@ -85,7 +84,7 @@ def adapt(
     settings = Settings(steps, patch=PATCH, rate=FRESH_RATE if fresh else RATE, seed=seed, gates=0.6 if fresh else 0.0)
     settings = replace(settings, epoch=max(1, steps // EPOCHS))
     lessons = {name: _teach(network, name, model, read, settings, told) for name in network.networks}
-    return network.cpu(), lessons
+    return network, lessons
 
 
 def _teach(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.degrade import SUPPORT, degrade, kernel, mtf_sigma, reach
+from pipeline.degrade import SUPPORT, average, degrade, kernel, mtf_sigma, reach
 from pipeline.sensors import SENTINEL2
 
 MTFS = sorted({band.mtf for band in SENTINEL2.bands})
@@ -113,3 +113,49 @@ def test_ratio_one_gives_the_image_back():
 def test_a_part_of_a_coarse_pixel_is_an_error():
     with pytest.raises(ValueError, match="not a multiple of the ratio 6"):
         degrade(np.zeros((1, 60, 62)), [0.3], 6)
+
+
+def test_average_keeps_a_constant():
+    for ratio in RATIOS:
+        seen = average(np.full((2, EDGE * ratio, EDGE * ratio), 0.37), ratio)
+        assert seen.shape == (2, EDGE, EDGE)
+        np.testing.assert_allclose(seen[:, SUPPORT:-SUPPORT, SUPPORT:-SUPPORT], 0.37, rtol=1e-14)
+
+
+def test_average_by_hand():
+    # ratio 2: the Gaussian has a standard deviation of half a pixel, so its weights at 0, 1, 2, 3 pixels are in proportion
+    # to 1, e^-2, e^-8, e^-18; a coarse pixel is the mean of two rows, each blurred: from row 5, the coarse rows 1 (2 and 3),
+    # 2 (4 and 5), 3 (6 and 7), 4 (8 and 9) are 3 and 2, 1 and 0, 1 and 2, 3 and 4 away
+    total = 1 + 2 * (exp(-2) + exp(-8) + exp(-18))
+    near = [(exp(-18) + exp(-8)) / 2, (exp(-2) + 1) / 2, (exp(-2) + exp(-8)) / 2, exp(-18) / 2]
+    image = np.zeros((1, 2 * EDGE, 2 * EDGE))
+    image[0, 5, 8] = 1
+    seen = average(image, 2)[0]
+    # column 8: the coarse columns 2, 3, 4, 5, 6 are 4 and 3, 2 and 1, 0 and 1, 2 and 3 away (the last too far)
+    far = [exp(-18) / 2, (exp(-8) + exp(-2)) / 2, (1 + exp(-2)) / 2, (exp(-8) + exp(-18)) / 2, 0]
+    # column 2 is within SUPPORT of no edge, row 1 is: unknown there
+    assert np.isnan(seen[1]).all()
+    np.testing.assert_allclose(seen[2:5, 2:7], np.outer(near[1:], far) / total**2, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_average_blurs_and_then_takes_the_mean_of_whole_pixels(ratio):
+    image = image_of(1, ratio)
+    weights = np.array([exp(-(d**2) * ratio**2 / 2) for d in range(-3, 4)])
+    weights /= weights.sum()
+    blurred = image[0]
+    for axis in (0, 1):
+        blurred = np.apply_along_axis(np.convolve, axis, blurred, weights, mode="same")
+    expected = blurred.reshape(EDGE, ratio, EDGE, ratio).mean(axis=(1, 3))
+    inner = (slice(SUPPORT, -SUPPORT),) * 2
+    np.testing.assert_allclose(average(image, ratio)[0][inner], expected[inner], rtol=1e-12)
+
+
+def test_average_knows_no_bands_and_the_same_gaps():
+    image = image_of(3, 2)
+    image[1] = image[0]
+    image[2, 10, 10] = np.nan
+    seen = average(image, 2)
+    np.testing.assert_array_equal(seen[0], seen[1])
+    np.testing.assert_array_equal(np.isnan(seen), np.isnan(degrade(image, [0.3] * 3, 2)))
+    np.testing.assert_array_equal(average(image, 1), image)
