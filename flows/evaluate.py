@@ -302,3 +302,15 @@ def _network(
     network, lessons = adapt(model, windows, method.adapt, seed=seed)
     set_pooled(network, method.gates == "pooled")
     return network, lessons[group].kept
+
+
+def draw(folder: Path, pictures: "list[Picture]") -> None:
+    """Residuals and power spectra of every group of bands of a scene."""
+    from pipeline.figures import residuals, spectra
+
+    for scene, group in dict.fromkeys((p.scene, p.group) for p in pictures):
+        shown = [p for p in pictures if (p.scene, p.group) == (scene, group)]
+        title = f"{scene}, bands of {group}, one scale down"
+        estimates, reference = {p.method: p.estimate for p in shown}, shown[0].reference
+        residuals(folder / f"residual-{scene}-{group}.png", title, estimates, reference)
+        spectra(folder / f"spectrum-{scene}-{group}.png", title, estimates, reference, float(group.removesuffix("m")))

@@ -91,9 +91,8 @@ def test_inverse_undoes_what_degrading_does_to_what_was_spread(mtf, ratio):
     product = np.convolve(weights, both_sides)
     unit = np.zeros_like(product)
     unit[len(unit) // 2] = 1
-    whole = slice(2 * SUPPORT, -2 * SUPPORT)
-    np.testing.assert_allclose(product[whole][4:-4], unit[whole][4:-4], rtol=0, atol=0.02)
-    assert product[len(unit) // 2] == pytest.approx(1, abs=1e-9)
+    # the inverse is cut off after TAPS pixels; what that costs
+    np.testing.assert_allclose(product, unit, rtol=0, atol=3e-3)
 
 
 @both
@@ -101,16 +100,13 @@ def test_nothing_is_corrected_where_nothing_was_measured(ratio):
     _, seen, guess = scene(0.33, ratio)
     nothing = np.full_like(seen, np.nan)
     np.testing.assert_array_equal(project(guess, nothing, 0.33, ratio), guess)
-    half = seen.copy()
-    half[:, EDGE // 2 :] = np.nan
+    # measured in the western half only, of twice the land
+    guess, half = np.concatenate([guess, guess], axis=1), np.concatenate([seen, nothing], axis=1)
     result = project(guess, half, 0.33, ratio)
     assert np.isfinite(result).all()
     changed = (result != guess).any(axis=0)
-    assert changed[: EDGE // 2 * ratio].any()
-    # one round: the last measured pixel is compared, its share of the inverse and its spread reach TAPS + SUPPORT on
-    reach = projection_reach(ratio)
-    assert not changed[EDGE // 2 * ratio + reach :].any()
-    np.testing.assert_array_equal(guess[:, -reach:], result[:, -reach:])
+    assert changed[: (EDGE - 2 * SUPPORT) * ratio].all()  # as far as something is compared
+    assert not changed[EDGE * ratio + projection_reach(ratio) :].any()
 
 
 @both
@@ -192,19 +188,19 @@ def test_no_value_lies_below_what_the_store_holds(ratio, seed, level, noise):
     assert result.dtype == np.float64
 
 
-def test_what_was_raised_is_corrected_for_beside_it():
-    """At a glint the nearest consistent image lies below the least value; later rounds find one that does not."""
-    seen = np.full((EDGE, EDGE), 0.0)
-    seen[EDGE // 2, EDGE // 2] = 1.5
-    guess = np.zeros((2 * EDGE, 2 * EDGE))
-    mtf = 0.22
-    result = project(guess, seen, mtf, 2)
-    assert result.min() == LOWEST
-    # clipped after a single round, as at a ratio of 6, it misses by far more
-    missing = seen - degrade(guess[None], [mtf], 2)[0]
-    assert np.nanmax(np.abs(missing)) == 1.5
-    after = np.abs(degrade(result[None], [mtf], 2)[0] - seen)[inner].max()
-    assert after < 0.05
+def test_what_was_raised_is_corrected_for_in_later_rounds(monkeypatch):
+    """At a glint the nearest consistent image lies below the least value; it is raised, and the rest corrected for it."""
+    seen = np.zeros((EDGE, EDGE))
+    seen[EDGE // 2, EDGE // 2] = 0.3
+
+    def miss():
+        result = project(np.zeros((2 * EDGE, 2 * EDGE)), seen, 0.33, 2)
+        assert result.min() == LOWEST
+        return np.abs(degrade(result[None], [0.33], 2)[0] - seen)[inner].max()
+
+    three = miss()
+    monkeypatch.setattr("pipeline.consistency.FARTHEST", projection_reach(2) // 3)
+    assert three < 0.6 * miss()
 
 
 def test_the_inputs_are_left_as_they_are():

@@ -158,4 +158,8 @@ def test_average_knows_no_bands_and_the_same_gaps():
     seen = average(image, 2)
     np.testing.assert_array_equal(seen[0], seen[1])
     np.testing.assert_array_equal(np.isnan(seen), np.isnan(degrade(image, [0.3] * 3, 2)))
+
+
+def test_average_at_ratio_one_gives_the_image_back():
+    image = image_of(2, 1)
     np.testing.assert_array_equal(average(image, 1), image)
