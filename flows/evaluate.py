@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pipeline.quality import FullScore, Score
     from pipeline.training.windows import Window
 
-BANDS = tuple(band.name for band in SENSOR.bands)
 GROUPS = {"20m": 1, "60m": 2}
 """Groups of bands, and their place among a model's inputs."""
 
@@ -70,6 +69,7 @@ class Method(Strict):
         "fixed", description="Global gates fixed, or pooled over the whole window."
     )
     precision: Literal["bfloat16", "float32"] = Field("bfloat16", description="In which convolutions run.")
+    consistent: bool = Field(False, description="Project the result so that, degraded, it gives back its input.")
     label: str = Field("", description="Name in tables.")
 
     @model_validator(mode="after")
@@ -92,6 +92,8 @@ class Method(Strict):
             parts.append("pooled gates")
         if self.adapt:
             parts.append(f"from scratch, {self.adapt} steps" if self.scratch else f"adapted, {self.adapt} steps")
+        if self.consistent:
+            parts.append("consistent")
         return ", ".join(parts)
 
 
@@ -155,11 +157,14 @@ def load(path: Path, changes: tuple[str, ...] = ()) -> EvaluateSpec:
     return strict.load(EvaluateSpec, path, changes)
 
 
-def declared(method: Method) -> FusionModel:
-    """A method's model, over all bands; raises ``Refused`` where it cannot be."""
+def declared(method: Method, group: str) -> FusionModel:
+    """A method's model down to a group of bands, which alone it gives; raises ``Refused`` where it cannot be."""
+    coarsest = int(group.removesuffix("m"))
+    given = tuple(band.name for band in SENSOR.bands if band.resolution <= coarsest)
+    bands = tuple(band.name for band in SENSOR.bands if band.resolution == coarsest)
     if method.model in PLAIN:
-        return declare(method.model, SENSOR, BANDS, 10)
-    model = sharpening(method.model, SENSOR, BANDS, method.precision, method.gates, method.options)
+        return declare(method.model, SENSOR, given, 10)
+    model = sharpening(method.model, SENSOR, bands, method.precision, method.gates, method.options)
     if method.scratch:
         return model
     file = method.weights or shipped(method.model)
@@ -198,8 +203,7 @@ def _reduced(
     from pipeline.training.wald import pair
 
     index = GROUPS[group]
-    model = declared(method)
-    given, pairs = _group_inputs(model, index), []
+    given, pairs = declared(method, group), []
     for window in windows:
         pairs.append(pair(given, window.inputs[: index + 1], index, spec.protocol))
     below = [replace(w, inputs=p.inputs) for w, p in zip(windows, pairs, strict=True)]
@@ -209,7 +213,7 @@ def _reduced(
     ratio = given.inputs[index].resolution // given.output.resolution
     border = 2 * ratio  # degraded from mirrored pixels
     inner = (slice(None), slice(border, -border), slice(border, -border))
-    estimates = [sharpen(p.inputs)[inner] for p in pairs]
+    estimates = [_projected(method, given, sharpen(p.inputs), p.inputs[index])[inner] for p in pairs]
     references = [p.label[inner] for p in pairs]
     ndvi = None
     names = given.inputs[index].bands
@@ -228,7 +232,7 @@ def _full(method: Method, scene: Scene, group: str, windows: "list[Window]", see
     from pipeline.quality import full_score
 
     index = GROUPS[group]
-    given = _group_inputs(declared(method), index)
+    given = declared(method, group)
     factor = given.inputs[index].resolution // given.output.resolution
     native = [replace(w, inputs=_whole(w.inputs[: index + 1], given, factor)) for w in windows]
     sharpen, note = _taught(given, method, group, native, seed)
@@ -236,19 +240,23 @@ def _full(method: Method, scene: Scene, group: str, windows: "list[Window]", see
         return Trial(scene.id, group, method.name, seed, "full", None, None, note)
     mtf = [SENSOR.band(b).mtf for b in given.inputs[index].bands]
     fine = float(np.mean([SENSOR.band(b).mtf for b in given.inputs[0].bands]))
-    results = [sharpen(w.inputs) for w in native]
+    results = [_projected(method, given, sharpen(w.inputs), w.inputs[index]) for w in native]
     measured, sharp = [w.inputs[index] for w in native], [w.inputs[0] for w in native]
     return Trial(
         scene.id, group, method.name, seed, "full", full_score(results, measured, sharp, [*mtf, fine]), None, note
     )
 
 
-def _group_inputs(model: FusionModel, index: int) -> FusionModel:
-    """A model that is given no more than a group needs, and gives that group alone."""
-    bands = model.inputs[index].bands
-    if model.name in PLAIN:
-        return declare(model.name, SENSOR, tuple(b for i in model.inputs[: index + 1] for b in i.bands), 10)
-    return replace(model, inputs=model.inputs[: index + 1], output=replace(model.output, bands=bands))
+def _projected(method: Method, model: FusionModel, fine: NDArray, measured: NDArray) -> NDArray:
+    """What a method made of a window, consistent with its input where the method asks for it, (bands, rows, cols)."""
+    if not method.consistent:
+        return fine
+    from pipeline.consistency import project
+
+    wanted = model.inputs[-1]
+    ratio = wanted.resolution // model.output.resolution
+    bands = zip(fine, measured, (SENSOR.band(b).mtf for b in wanted.bands), strict=True)
+    return np.stack([project(plane, seen, mtf, ratio) for plane, seen, mtf in bands])
 
 
 def _whole(inputs: tuple[NDArray, ...], model: FusionModel, factor: int) -> tuple[NDArray, ...]:

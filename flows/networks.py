@@ -51,13 +51,14 @@ def evaluate(
     from pipeline.training.windows import lattice_of, windows
 
     wanted = trials.load(spec, tuple(change or ()))
-    models = [trials.declared(method) for method in wanted.methods]
+    models = [trials.declared(method, group) for group in wanted.groups for method in wanted.methods]
+    widest = max(models, key=lambda model: len(model.inputs))
     with wait("searching"):
         found = [(source, scene) for source in wanted.sources for scene in teach.scenes(source)]
     done: list[trials.Trial] = []
     with bar("trying", len(found) * trials.count(wanted)) as advance:
         for source, scene in found:
-            read = list(windows(models[0], scene, lattice_of(models[0], scene), source.windows))
+            read = list(windows(widest, scene, lattice_of(widest, scene), source.windows))
             if not read:
                 complain(f"{scene.id}: no window of it is measured and clear; left out.")
                 continue

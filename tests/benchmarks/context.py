@@ -60,7 +60,9 @@ def main() -> None:
         source = Source(catalog=str(tiled(Path(name), 600)), level="L1C")
         scene = scenes(source)[0]
         found = next(
-            windows(declared(Method(model="mpifnet")), scene, Lattice("EPSG:32633", Fraction(10), Fraction(60)), 1)
+            windows(
+                declared(Method(model="mpifnet"), "60m"), scene, Lattice("EPSG:32633", Fraction(10), Fraction(60)), 1
+            )
         )
     for gates in ("fixed", "pooled"):
         model = declared(Method(model="mpifnet", gates=gates))

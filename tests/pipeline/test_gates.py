@@ -74,7 +74,7 @@ def test_gates_are_fixed_to_the_mean_over_all_that_was_shown():
     # three samples, two of them bright, whatever the batches: means over samples, not over batches
     expected = [(2 * sigmoid(2) + 0.5) / 3, (2 * sigmoid(-4) + 0.5) / 3]
     assert gate(DARK).flatten().tolist() == pytest.approx(expected)
-    network(BRIGHT)  # nothing listens any more
+    assert not gate._forward_hooks  # nothing listens any more
     assert gate.fixed.flatten().tolist() == pytest.approx(expected)
     assert gate.fixed.requires_grad is False
 

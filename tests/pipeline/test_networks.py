@@ -18,10 +18,10 @@ from pipeline.models.architectures import ARCHITECTURES, architecture
 from pipeline.models.declaration import FusionModel, Input, Output
 from pipeline.models.dsen2 import DSen2
 from pipeline.models.gates import channel_gates, set_pooled
-from pipeline.models.layers import GridResize
+from pipeline.models.layers import GridResize, ResBlock
 from pipeline.models.light import Light
 from pipeline.models.mpifnet import Injection, MPIFNet, MultiScale, Recurrent
-from pipeline.models.rdsr import RDSR
+from pipeline.models.rdsr import RDSR, Dense
 from pipeline.models.registry import build, sharpening
 from pipeline.models.sprnet import SPRNet
 from pipeline.sensors import SENTINEL2
@@ -203,6 +203,47 @@ def test_gates_squeeze_to_the_number_of_bands():
         assert [block.spectral[0].squeeze.out_channels for block in blocks] == [FINE, MIDDLE, COARSE]
 
 
+# Parts of the others
+
+
+def test_residual_block_adds_a_tenth():
+    block = ResBlock(1)
+    with torch.no_grad():
+        for p in block.parameters():
+            p.zero_()
+        block.body[0].weight[0, 0, 1, 1], block.body[2].weight[0, 0, 1, 1] = 2.0, 3.0
+        found = block(torch.tensor([0.5, -0.5]).reshape(1, 1, 1, 2)).flatten().tolist()
+    assert found == pytest.approx([0.5 + 0.1 * 3 * 2 * 0.5, -0.5])
+
+
+def test_dense_block_by_hand():
+    # middles: every layer of one channel adds up all before it; below zero a fifth goes on. From 1: 1, 2, 4, 8, and the last
+    # 16, of which a fifth is added; from -1: -0.2, then a fifth of -1.2, -1.44, -1.728, and the last -2.0736
+    block = Dense(1, 1)
+    with torch.no_grad():
+        for conv in block.convs:
+            conv.weight.zero_()
+            conv.bias.zero_()
+            conv.weight[:, :, 1, 1] = 1
+        found = block(torch.tensor([1.0, -1.0]).reshape(1, 1, 1, 2)).flatten().tolist()
+    assert found == pytest.approx([1 + 0.2 * 16, -1 - 0.2 * 2.0736])
+
+
+def test_rdsr_scales_every_block_and_goes_around_all_of_them():
+    network = seeded(RDSR, *TO_20, width=4, growth=2)
+    seen = []
+    network.tail.register_forward_hook(lambda m, inputs, out: seen.append(inputs[0]))
+    network.head.register_forward_hook(lambda m, inputs, out: seen.append(out))
+    with torch.no_grad():
+        for block in network.blocks:
+            for p in block.parameters():
+                p.zero_()
+        network(*land(*TO_20, edge=12))
+    head, tail = seen
+    # a dense layer of zeros gives its input, of which a block adds a fifth: three times; and the head's beside them
+    torch.testing.assert_close(tail, head * (1 + 1.2**3))
+
+
 # Switches of the ablation
 
 
@@ -362,8 +403,8 @@ def test_bands_come_in_the_order_asked_for_and_the_fine_ones_untouched():
     # networks are given five times the reflectance, and what they give is divided by it
     for index, value in ((0, 2.0), (3, 2.0), (2, 4.0)):
         assert (out[0, index][middle] == value).all()
-    for given, x in zip(recorders["60m"].given, inputs, strict=True):
-        torch.testing.assert_close(given, 5 * x)
+    for got, x in zip(recorders["60m"].given, inputs, strict=True):
+        torch.testing.assert_close(got, 5 * x)
 
 
 def test_only_what_is_asked_for_is_built():

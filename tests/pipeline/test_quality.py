@@ -212,6 +212,27 @@ def test_distortions_by_hand(pan):
     assert found.consistency == pytest.approx(1e4 * sqrt((inner**2).mean() / 2))
 
 
+def test_distortions_are_beside_what_was_measured(pan):
+    band, low = pan
+    # measured one twice as bright as the other and as the fine one, and given alike: 1 instead of 0.64
+    found = full_score([np.stack([band, band])], [np.stack([low, 2 * low])], [band[None]], [0.3, 0.3, 0.3])
+    assert found.d_lambda == pytest.approx(0.36)
+    assert found.d_s == pytest.approx((0 + 0.36) / 2)
+
+
+def test_every_band_is_held_against_its_own_optics(pan):
+    band, _ = pan
+    mtf = [0.22, 0.38, 0.3]
+    seen = np.nan_to_num(degrade(np.stack([band, band]), mtf[:2], 2), nan=0.2)
+    found = full_score([np.stack([band, band])], [seen], [band[None]], mtf)
+    assert found.consistency == pytest.approx(0, abs=1e-9)
+    low = degrade(band[None], [0.3], 2)[0]
+    inner = (slice(2, -2),) * 2
+    expected = np.mean([abs(1 - uiqi(s[inner], low[inner])) for s in seen])
+    assert found.d_s == pytest.approx(expected)
+    assert expected > 1e-3
+
+
 def test_full_scores_are_means_over_windows_and_take_the_mean_of_the_fine_bands(pan):
     band, low = pan
     good, bad = (np.stack([band, band]), np.stack([band, 2 * band]))
