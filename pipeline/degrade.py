@@ -65,6 +65,8 @@ def average(image: NDArray[np.floating], ratio: int) -> NDArray[np.float64]:
     A Gaussian whose standard deviation is 1 / ratio fine pixels, then the mean over ratio × ratio pixels. Shapes, gaps and
     edges as ``degrade`` has them.
     """
+    if ratio == 1:
+        return image.astype(np.float64)
     distance = np.arange(-3, 4)
     blur = np.exp(-(distance**2) / (2 * ratio**-2))
     box = np.convolve(blur / blur.sum(), np.full(ratio, 1 / ratio))  # ratio + 6 taps, centred on the coarse pixel

@@ -87,7 +87,10 @@ def score(estimates: Sequence[Image], references: Sequence[Image], ratio: int) -
 
 
 def ssim(x: Image, y: Image, peak: float) -> float:
-    """Structural similarity of two (rows, cols) images: 11×11 Gaussian of 1.5 px, K1 = 0.01, K2 = 0.03."""
+    """Structural similarity of two (rows, cols) images: 11×11 Gaussian of 1.5 px, K1 = 0.01, K2 = 0.03.
+
+    Beyond the edge the images are mirrored, as torchmetrics does it.
+    """
     one, other = (torch.from_numpy(np.ascontiguousarray(i, np.float64))[None, None] for i in (x, y))
     found = structural_similarity_index_measure(one, other, data_range=peak, sigma=1.5, kernel_size=11)
     return float(torch.as_tensor(found))

@@ -66,6 +66,8 @@ def fix_gates(network: nn.Module, show: Callable[[], None]) -> None:
     with _collected(network) as means, torch.no_grad():
         show()
     for gate, (total, count) in zip(channel_gates(network), means, strict=True):
+        if not count:
+            raise ValueError("a gate was shown nothing to be fixed to")
         gate.fixed.copy_(total / count)
     set_pooled(network, False)
 

@@ -327,6 +327,20 @@ def test_the_rate_rises_then_falls_along_a_cosine(lesson):
     assert np.all(np.diff(rates[2:]) < 0)
 
 
+def test_steps_are_as_long_as_the_rate_says(lesson):
+    model, taught, checked = lesson
+    network = built(model)
+    before, moved = weights(network), {}
+
+    def told(progress):
+        if progress == 1:
+            moved.update({n: (t - before[n]).abs().max().item() for n, t in network.state_dict().items()})
+
+    train(network, "20m", taught, checked, Settings(steps=40, batch=4, patch=24, rate=1e-3, epoch=40), told=told)
+    # Adam's first step is of the rate's length for every weight, and the first of two that rise is half of the highest
+    assert max(moved.values()) == pytest.approx(5e-4, rel=1e-3)
+
+
 class Stopped(Exception):
     pass
 
@@ -502,21 +516,21 @@ def test_gates_fixed_from_the_start_are_means_over_what_the_weights_gave_at_firs
     torch.testing.assert_close(first.fixed, torch.cat(total).mean(dim=0, keepdim=True))
 
 
-def test_a_gated_network_goes_on_after_a_stop_too(gated, tmp_path):
-    how = Settings(steps=6, batch=2, patch=12, epoch=2, gates=0.6, rate=2e-3)  # fixed at step 4, where an epoch begins
+@pytest.mark.parametrize(("gates", "stop"), [(0.6, 3), (0.6, 5), (0.3, 5)])
+def test_a_gated_network_goes_on_after_a_stop_too(gated, tmp_path, gates, stop):
+    # gates are fixed before step 4 or before step 2, where epochs begin; what is saved at 2 and 4 has them so or not yet
+    how = Settings(steps=6, batch=2, patch=12, epoch=2, gates=gates, rate=2e-3)
     whole, _ = taught_in(gated, how)
-    for stop in (3, 5):
-        folder = tmp_path / str(stop)
 
-        def until(progress, stop=stop):
-            if progress == stop:
-                raise Stopped
+    def until(progress):
+        if progress == stop:
+            raise Stopped
 
-        with pytest.raises(Stopped):
-            taught_in(gated, how, folder, until)
-        resumed, _ = taught_in(gated, how, folder, seed=9)
-        assert same(resumed, whole)
-        assert not any(gate.pooled for gate in channel_gates(resumed))
+    with pytest.raises(Stopped):
+        taught_in(gated, how, tmp_path, until)
+    resumed, _ = taught_in(gated, how, tmp_path, seed=9)
+    assert same(resumed, whole)
+    assert not any(gate.pooled for gate in channel_gates(resumed))
 
 
 # Windows of a scene
