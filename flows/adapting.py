@@ -1,7 +1,8 @@
 """The prepare stage of a run: each day's weights, adapted to its scenes once and kept in the store.
 
-A weights file is named by the day and by everything that decides it, so a run that goes on finds it, and a chunk's name holds
-its hash. A day that cannot be adapted to keeps a card that says why, and is sharpened with the weights as they are.
+A day is taught on all of its scenes that the area touches, whatever part of them that is. A weights file is named by the day
+and by everything that decides it, so a run that goes on finds it, and a chunk's name holds its hash. A day that cannot be
+adapted to keeps a card that says why, and is sharpened with the weights as they are.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from pipeline.store import WEIGHTS
 
 if TYPE_CHECKING:
     from pipeline.training.loop import Progress
+    from pipeline.training.windows import Window
 
 VERSION = 1
 """Raised whenever the same scenes would give other weights."""
@@ -49,21 +51,25 @@ def weights_file(job: Job, day: date, scenes: list[Scene], store: Path) -> Path:
     return store / WEIGHTS / f"{day}-{name}.safetensors"
 
 
+def read_day(job: Job, scenes: list[Scene]) -> "list[Window]":
+    """The windows of a day's scenes to learn from; raises ``OSError``, naming it, where a file cannot be read."""
+    from pipeline.training.adaptation import read_windows
+
+    return read_windows(job.model, scenes, job.layout.lattice)
+
+
 def adapt_day(
     job: Job,
     day: date,
     scenes: list[Scene],
+    found: "list[Window]",
     store: Path,
     told: "Callable[[Progress | int], None] | None" = None,
 ) -> Card:
-    """Adapt the weights to a day's scenes and keep them in the store; the card says what came of it.
-
-    Raises ``OSError``, naming it, where a file cannot be read; nothing is kept then.
-    """
-    from pipeline.training.adaptation import adapt, read_windows
+    """Adapt the weights to a day's scenes and keep them in the store; the card says what came of it."""
+    from pipeline.training.adaptation import adapt
 
     file = weights_file(job, day, scenes, store)
-    found = read_windows(job.model, scenes, job.layout.lattice)
     network, lessons = adapt(job.model, found, job.adapt, told)
     parent = read_card(job.model.weights_file)
     training: dict[str, Any] = {group: asdict(lesson) for group, lesson in lessons.items()}

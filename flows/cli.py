@@ -215,13 +215,14 @@ def _run(prepared: "Prepared") -> tuple["Prepared", bool, bool]:
 
     path = prepared.spec.out
     mend(path)
-    job, work = planned(prepared)
+    job, work, failed = _adapt(prepared, *planned(prepared))
+    for line in failed:
+        complain(line)
     if not work.todo:
         say(f"{path}: all {work.done} chunks are done; nothing to compute.")
-        return prepared, _concluded(prepared, job), True
+        return prepared, _concluded(prepared, job), not failed
     from cluster.local import local
 
-    job, work = _adapt(prepared, job, work)
     say(f"{len(work.todo)} chunks to do, {work.done} done; {work.scenes} scenes on {work.days} days; into {path}")
     with (
         local(job.model_on(work.todo[0].day), prepared.spec.cluster.workers) as client,
@@ -234,17 +235,17 @@ def _run(prepared: "Prepared") -> tuple["Prepared", bool, bool]:
         complain(f"failed: {line}")
     if result.full:
         raise StoreFull(28, f"{path}: no space is left; {result.computed + result.held} chunks are kept")
-    return prepared, result.computed > 0, result.complete
+    return prepared, result.computed > 0, result.complete and not failed
 
 
-def _adapt(prepared: "Prepared", job: "Job", work: "Plan") -> tuple["Job", "Plan"]:
-    """Teach the network the scenes of every day that its store has no weights for."""
+def _adapt(prepared: "Prepared", job: "Job", work: "Plan") -> tuple["Job", "Plan", tuple[str, ...]]:
+    """Teach the network the scenes of every day that its store has no weights for; and why days could not be."""
     from flows.adapting import missing
     from flows.road import adapted
 
     days = missing(job, prepared.scenes)
     if not days:
-        return job, work
+        return job, work, ()
     groups = sum(1 for wanted in job.model.inputs[1:] if set(wanted.bands) & set(job.model.output.bands))
     with bar("adapting", len(days) * groups * job.adapt) as advance:
         return adapted(prepared, job, work, lambda event: advance() if isinstance(event, int) else None, say)

@@ -19,13 +19,16 @@ from flows.teach import SENSOR, Source
 from pipeline.errors import Refused
 from pipeline.models.declaration import FusionModel
 from pipeline.models.registry import PLAIN, declare, sharpening, with_weights
-from pipeline.models.weights import shipped
+from pipeline.models.weights import read_card, shipped
 from pipeline.scene import Scene
 
 if TYPE_CHECKING:
     from pipeline.models.sharpener import Sharpener
     from pipeline.quality import FullScore, Score
     from pipeline.training.windows import Window
+
+LEAST = 300
+"""Least edge of a window that is scored, pixels of 10 m: of a smaller one too little is left at 60 m for any window metric."""
 
 GROUPS = {"20m": 1, "60m": 2}
 """Groups of bands, and their place among a model's inputs."""
@@ -104,6 +107,19 @@ class EvaluateSpec(Strict):
     methods: tuple[Method, ...] = Field(description="What to try.", min_length=1)
     groups: tuple[Literal["20m", "60m"], ...] = Field(("20m", "60m"), description="Groups of bands.", min_length=1)
     protocol: Literal["mtf", "dsen2"] = Field("mtf", description="Blur by each band's MTF, or as DSen2's authors do.")
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "EvaluateSpec":
+        names = [method.name for method in self.methods]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"two methods are called '{twice.pop()}'; tell them apart by label:")
+        if len(set(self.groups)) < len(self.groups):
+            raise ValueError("a group is named twice")
+        if self.protocol != "mtf" and any(method.consistent for method in self.methods):
+            raise ValueError("consistent: true projects by the bands' MTF, so it needs protocol: mtf")
+        return self
+
     seeds: int = Field(1, gt=0, description="Seeds of what is taught; more give a spread.")
     full: bool = Field(True, description="At full resolution as well, without a reference.")
     out: Path = Field(description="Folder for tables and pictures.")
@@ -210,9 +226,10 @@ def _reduced(
     sharpen, note = _taught(given, method, group, below, seed)
     if method.scratch and note:
         return Trial(scene.id, group, method.name, seed, "reduced", None, None, note), None
+    if given.weights and scene.id in read_card(given.weights_file).scenes:
+        note = "; ".join(part for part in (note, "the weights were trained on this very scene") if part)
     ratio = given.inputs[index].resolution // given.output.resolution
-    border = 2 * ratio  # degraded from mirrored pixels
-    inner = (slice(None), slice(border, -border), slice(border, -border))
+    inner = (slice(None), slice(2 * ratio, -2 * ratio), slice(2 * ratio, -2 * ratio))  # beyond, pixels were mirrored
     estimates = [_projected(method, given, sharpen(p.inputs), p.inputs[index])[inner] for p in pairs]
     references = [p.label[inner] for p in pairs]
     ndvi = None
@@ -320,5 +337,6 @@ def draw(folder: Path, pictures: "list[Picture]") -> None:
         shown = [p for p in pictures if (p.scene, p.group) == (scene, group)]
         title = f"{scene}, bands of {group}, one scale down"
         estimates, reference = {p.method: p.estimate for p in shown}, shown[0].reference
-        residuals(folder / f"residual-{scene}-{group}.png", title, estimates, reference)
-        spectra(folder / f"spectrum-{scene}-{group}.png", title, estimates, reference, float(group.removesuffix("m")))
+        place = f"{scene.replace('/', '_')}-{group}.png"
+        residuals(folder / f"residual-{place}", title, estimates, reference)
+        spectra(folder / f"spectrum-{place}", title, estimates, reference, float(group.removesuffix("m")))

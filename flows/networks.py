@@ -58,9 +58,10 @@ def evaluate(
     done: list[trials.Trial] = []
     with bar("trying", len(found) * trials.count(wanted)) as advance:
         for source, scene in found:
-            read = list(windows(widest, scene, lattice_of(widest, scene), source.windows))
+            every = windows(widest, scene, lattice_of(widest, scene), source.windows)
+            read = [window for window in every if min(window.inputs[0].shape[1:]) >= trials.LEAST]
             if not read:
-                complain(f"{scene.id}: no window of it is measured and clear; left out.")
+                complain(f"{scene.id}: no window of it is large enough, measured and clear; left out.")
                 continue
             tried = list(trials.evaluate(wanted, scene, read, advance))
             done += [trial for trial, _ in tried]

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from flows.adapting import adapt_day, missing, with_known
+from flows.adapting import adapt_day, missing, read_day, with_known
 from flows.prepare import Prepared
 from pipeline import __version__
-from pipeline.errors import Refused, StoreFull
+from pipeline.errors import Refused
 from pipeline.growth import grow
 from pipeline.job import Job, tasks
 from pipeline.models.weights import lessons
@@ -78,27 +78,28 @@ def adapted(
     work: Plan,
     watch: "Callable[[Progress | int], None] | None" = None,
     say: Callable[[str], None] | None = None,
-) -> tuple[Job, Plan]:
-    """The job with weights adapted to each of its days, and what is left to do; ``say`` hears a line on each day.
+) -> tuple[Job, Plan, tuple[str, ...]]:
+    """The job with weights adapted to each of its days, what is left to do, and why days could not be adapted to.
 
-    A day whose files cannot be read is sharpened with the weights as they are, and tried again by the next run.
+    ``say`` hears a line on each day. A day whose files cannot be read is sharpened with the weights as they are; the next run
+    tries again, and computes its chunks anew where it succeeds.
     """
     days = missing(job, prepared.scenes)
     if not days:
-        return job, work
+        return job, work, ()
     store = opened(prepared, job, work)
+    failed = []
     for day, scenes in days.items():
         try:
-            with store_errors():
-                card = adapt_day(job, day, scenes, store.path, watch)
-            line = f"{day}: weights {card.sha256[:12]}: {lessons(card)}"
-        except StoreFull:
-            raise
+            found = read_day(job, scenes)
         except OSError as error:
-            line = f"{day}: weights as they were, for the scene could not be read: {error}"
+            failed.append(f"{day}: weights not adapted, for a file could not be read: {error}")
+            continue
+        with store_errors():
+            card = adapt_day(job, day, scenes, found, store.path, watch)
         if say:
-            say(line)
-    return planned(prepared)
+            say(f"{day}: weights {card.sha256[:12]}: {lessons(card)}")
+    return (*planned(prepared), tuple(failed))
 
 
 def _writable(path: "Path") -> None:

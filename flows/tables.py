@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from flows.evaluate import Trial
-from pipeline.quality import LOWER_IS_BETTER, values
+from pipeline.quality import LOWER_IS_BETTER, Score, values
 
 NAMES = {
     "ssim": "SSIM ↑",
@@ -18,15 +18,13 @@ NAMES = {
     "cc": "CC ↑",
     "scc": "SCC ↑",
     "rmse": "RMSE, DN ↓",
+    "rmse_index": "RMSE ↓",
     "qnr": "QNR ↑",
     "d_lambda": "D_λ ↓",
     "d_s": "D_S ↓",
     "consistency": "consistency, DN ↓",
 }
 """Headings; the arrow points to better."""
-
-INDEX = ("cc", "ergas", "rmse")
-"""Metrics of NDVI-RE's table."""
 
 DIGITS = {"psnr": 2, "psnr_one": 2, "rmse": 1, "consistency": 2, "ergas": 3, "sam": 3}
 """Decimals, four where nothing is said."""
@@ -43,7 +41,7 @@ def write(folder: Path, trials: Sequence[Trial]) -> list[Path]:
         for t in trials:
             if t.score is None:
                 continue
-            numbers = values(t.score) | ({f"ndvi_re_{k}": values(t.index)[k] for k in INDEX} if t.index else {})
+            numbers = values(t.score) | ({f"ndvi_re_{k}": v for k, v in _index(t.index).items()} if t.index else {})
             for metric, value in numbers.items():
                 writer.writerow([t.scene, t.group, t.scale, t.method, t.seed, metric, f"{value:.6g}", t.note])
     return [markdown, table]
@@ -58,10 +56,7 @@ def _markdown(trials: Sequence[Trial]) -> Iterable[str]:
         yield from _table(_rows(reduced))
         if any(t.index for t in reduced):
             yield f"\n### {scene}: NDVI-RE, (B07 − B05) / (B07 + B05)\n"
-            rows = {
-                t.method: [{k: values(o.index)[k] for k in INDEX} for o in reduced if o.method == t.method and o.index]
-                for t in reduced
-            }
+            rows = {t.method: [_index(o.index) for o in reduced if o.method == t.method and o.index] for t in reduced}
             yield from _table(rows)
         full = [t for t in here if t.scale == "full" and t.score]
         if full:
@@ -69,7 +64,13 @@ def _markdown(trials: Sequence[Trial]) -> Iterable[str]:
             yield from _table(_rows(full))
         for t in here:
             if t.note and t.seed == 0:
-                yield f"\n*{t.method}, {t.scale}: {'weights as they were' if t.score else 'not taught'}, {t.note}.*"
+                yield f"\n*{t.method}, {t.scale}: {'' if t.score else 'not taught, '}{t.note}.*"
+
+
+def _index(score: Score) -> dict[str, float]:
+    """Metrics of NDVI-RE's table; the index has no digital numbers, so its RMSE is its own."""
+    found = values(score)
+    return {"cc": found["cc"], "ergas": found["ergas"], "rmse_index": found["rmse"] / 1e4}
 
 
 def _rows(trials: Sequence[Trial]) -> dict[str, list[dict[str, float]]]:
@@ -83,6 +84,9 @@ def _rows(trials: Sequence[Trial]) -> dict[str, list[dict[str, float]]]:
 
 def _table(rows: dict[str, list[dict[str, float]]]) -> Iterable[str]:
     """Rows by method, one dictionary of metrics a seed; the best of each column in bold, the spread after ±."""
+    if not rows:
+        yield "Nothing could be scored."
+        return
     metrics = list(next(iter(rows.values()))[0])
     means = {method: {m: mean(s[m] for s in seeds) for m in metrics} for method, seeds in rows.items()}
     best = {m: (min if m in LOWER_IS_BETTER else max)(row[m] for row in means.values()) for m in metrics}

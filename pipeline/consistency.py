@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from pipeline.degrade import SUPPORT, degrade, kernel, reach
 
+VERSION = 1
+"""Raised whenever the same result would be projected to other pixels."""
+
 TAPS = 8
 """Coarse pixels after which the inverse is cut off: one round leaves at most three thousandths of a difference."""
 

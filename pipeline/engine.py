@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 from distributed import Client, Future, as_completed
 
-from pipeline.errors import StoreFull
+from pipeline.errors import Refused, StoreFull
 from pipeline.fuse import fuse_chunk
 from pipeline.job import Job, Task, tasks
 from pipeline.ledger import Ledger
@@ -147,9 +147,16 @@ def run(
 def lazy(job: Job, scenes: Sequence[Scene]) -> xr.Dataset:
     """The fused result as a lazy Dataset, (time, band, y, x): selecting computes just the chunks it touches.
 
-    Raises ``OSError``, naming it, when a file that cannot be read is needed.
+    Raises ``OSError``, naming it, when a file that cannot be read is needed, and ``Refused`` where weights are still to be
+    adapted.
     """
     todo = list(tasks(job, scenes))
+    for day in sorted({task.day for task in todo}):
+        if job.weights_on(day).endswith("not adapted"):
+            raise Refused(
+                f"the weights of {day} are still to be adapted, which takes a run; give adapt: 0, or run the specification "
+                "and take its weights (flows.adapting.with_known)."
+            )
     days = sorted({task.day for task in todo})
     geobox, dtype = job.layout.geobox, np.dtype(job.encoding.dtype)
     bands = job.model.output.bands

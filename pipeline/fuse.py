@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 from shapely import from_wkt
 
-from pipeline.consistency import project
+from pipeline.consistency import project, projection_reach
 from pipeline.cube import read
 from pipeline.inference import infer
 from pipeline.job import Job, Task
@@ -81,6 +81,8 @@ def fuse_chunk(job: Job, task: Task, network: "nn.Module") -> Fused:
         numbers, beyond = job.encoding.encode(fused)
         flags[beyond.any(axis=0)] |= np.uint16(Flag.SATURATED)
         valid, flags = _validity(job, inputs, flags, margin, core)
+        if before is not None:
+            before = np.where(valid, before, np.float32(np.nan))
         if not valid.all():
             numbers[~valid] = job.encoding.fill
         record = measure(job, task, journal, Measured(numbers, flags, inputs, before), watch.seconds)
@@ -194,10 +196,10 @@ def _validity(
             if band in model.output.bands:
                 valid[model.output.bands.index(band)] = ~places[inside]
         kept = np.array([band in model.output.bands for band in wanted.bands])
-        if wanted.influence:
-            influenced |= (
-                dilate(np.asarray(missing.any(axis=0)), wanted.influence)[inside] & ~missing[kept].any(axis=0)[inside]
-            )
+        radius = wanted.influence + (projection_reach(times) if job.projected else 0)
+        if radius:
+            near = dilate(np.asarray(missing.any(axis=0)), radius)[inside]
+            influenced |= near & ~missing[kept].any(axis=0)[inside]
     flags = flags.copy()
     if not valid.all():
         flags[~valid.all(axis=0)] |= np.uint16(Flag.PARTIAL)

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from pipeline.consistency import VERSION as PROJECTION
 from pipeline.consistency import projection_reach
 from pipeline.encoding import Encoding
 from pipeline.lattice import Box, Chunk, Layout
@@ -74,9 +75,14 @@ class Job:
             "encoding": asdict(self.encoding) | {"fill": str(self.encoding.fill)},
             "mask": sorted(self.mask),
             "clip": self.clip,
-            "projected": self.projected,
+            "projected": PROJECTION if self.projected else 0,
             "adapt": self.adapt,
         }
+
+    def weights_on(self, day: date) -> str:
+        """What the weights of a day are known by: their hash, marked where the day should have been adapted and is not."""
+        absent = self.adapt and day not in {known for known, _, _ in self.adapted}
+        return self.model_on(day).weights + (" not adapted" if absent else "")
 
 
 @dataclass(frozen=True)
@@ -117,8 +123,7 @@ def tasks(job: Job, scenes: Iterable[Scene]) -> Iterator[Task]:
 def key(job: Job, task: Task) -> str:
     """The name of a task's work, from specification, sources, weights and place: the same work has the same name."""
     sources = [[scene.id, scene.revision] for scene in task.scenes]
-    weights = job.model_on(task.day).weights
-    return fingerprint([job.identity, weights, sources, str(task.day), _corners(task.chunk.core)])
+    return fingerprint([job.identity, job.weights_on(task.day), sources, str(task.day), _corners(task.chunk.core)])
 
 
 def fingerprint(value: Any) -> str:

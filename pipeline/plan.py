@@ -129,9 +129,11 @@ def _network_memory(model: FusionModel) -> float:
 
 
 def _tiled_pixels(job: Job, todo: Sequence[Task]) -> int:
-    """Pixels of all tiles: a chunk smaller than a tile costs a whole one."""
+    """Pixels of all tiles: a chunk smaller than a tile costs a whole one, and context tiles those beside it too."""
     n, tile = job.layout.lattice.pixels(), job.model.tile
-    return sum(ceil(t.chunk.core.width * n / tile) * ceil(t.chunk.core.height * n / tile) * tile**2 for t in todo)
+    beside = 2 if job.model.global_context else 0
+    counts = ((ceil(t.chunk.core.width * n / tile), ceil(t.chunk.core.height * n / tile)) for t in todo)
+    return sum((cols + beside) * (rows + beside) * tile**2 for cols, rows in counts)
 
 
 def _seconds(job: Job, todo: Sequence[Task], pixels: int, ledger: Ledger | None) -> tuple[float, float]:

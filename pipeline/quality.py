@@ -50,7 +50,7 @@ class Score:
     """Root mean square error in digital numbers (1e-4 reflectance)."""
 
 
-LOWER_IS_BETTER = frozenset({"ergas", "sam", "rmse", "d_lambda", "d_s", "consistency"})
+LOWER_IS_BETTER = frozenset({"ergas", "sam", "rmse", "rmse_index", "d_lambda", "d_s", "consistency"})
 """Metrics of which less is more."""
 
 
@@ -65,11 +65,10 @@ def score(estimates: Sequence[Image], references: Sequence[Image], ratio: int) -
     angles = AngleSums()
     similar, indexed, weights = [], [], []
     for estimate, reference in zip(estimates, references, strict=True):
-        x, y = _without_gaps(estimate, reference)
         angles += AngleSums.of(estimate, reference)
-        weights.append(y[0].size)
-        similar.append(np.mean([ssim(x[b], y[b], peaks[b]) for b in bands]))
-        indexed.append(np.mean([uiqi(x[b], y[b]) for b in bands]))
+        weights.append(np.isfinite(estimate + reference).sum())
+        similar.append(np.mean([ssim(estimate[b], reference[b], peaks[b]) for b in bands]))
+        indexed.append(np.mean([uiqi(estimate[b], reference[b]) for b in bands]))
         for b in bands:
             pairs[b] += PairSums.of(estimate[b], reference[b])
             details[b] += PairSums.of(laplacian(estimate[b]), laplacian(reference[b]))
@@ -89,17 +88,29 @@ def score(estimates: Sequence[Image], references: Sequence[Image], ratio: int) -
 def ssim(x: Image, y: Image, peak: float) -> float:
     """Structural similarity of two (rows, cols) images: 11×11 Gaussian of 1.5 px, K1 = 0.01, K2 = 0.03.
 
-    Beyond the edge the images are mirrored, as torchmetrics does it.
+    Beyond the edge the images are mirrored, as torchmetrics does it; windows with a gap (NaN) in either are left out.
     """
-    one, other = (torch.from_numpy(np.ascontiguousarray(i, np.float64))[None, None] for i in (x, y))
-    found = structural_similarity_index_measure(one, other, data_range=peak, sigma=1.5, kernel_size=11)
-    return float(torch.as_tensor(found))
+    gaps = ~(np.isfinite(x) & np.isfinite(y))
+    one, other = (torch.from_numpy(np.where(gaps, 0.0, i).astype(np.float64))[None, None] for i in (x, y))
+    found = structural_similarity_index_measure(
+        one, other, data_range=peak, sigma=1.5, kernel_size=11, return_full_image=True
+    )
+    return _outside_gaps(found[1][0, 0].numpy(), gaps, 5)
+
+
+def _outside_gaps(image: Image, gaps: NDArray[np.bool_], radius: int) -> float:
+    """Mean over the pixels that lie further than ``radius`` from any gap, NaN where there are none."""
+    if not gaps.any():
+        return float(image.mean())
+    near = sliding_window_view(np.pad(gaps, radius), (2 * radius + 1, 2 * radius + 1)).any(axis=(2, 3))
+    return float(image[~near].mean()) if not near.all() else nan
 
 
 def uiqi(x: Image, y: Image) -> float:
     """Universal image quality index of two (rows, cols) images, mean over all 8×8 windows (Wang and Bovik 2002).
 
-    Where both are constant over a window it is 1 if they are equal (their quotient of means otherwise).
+    Where both are constant over a window it is 1 if they are equal (their quotient of means otherwise). Windows with a gap
+    (NaN) in either are left out.
     """
     mx, my, xx, yy, xy = (_box(i) for i in (x, y, x * x, y * y, x * y))
     vx, vy, cov = xx - mx * mx, yy - my * my, xy - mx * my
@@ -107,7 +118,8 @@ def uiqi(x: Image, y: Image) -> float:
     flat = spread <= 1e-12 * np.maximum(level, 1e-12)
     structure = np.where(flat, 1.0, 2 * cov / np.where(flat, 1.0, spread))
     luminance = np.where(level > 0, 2 * mx * my / np.where(level > 0, level, 1.0), 1.0)
-    return float((structure * luminance).mean())
+    known = np.isfinite(mx + my)
+    return float((structure * luminance)[known].mean()) if known.any() else nan
 
 
 def _box(image: Image) -> Image:
@@ -122,7 +134,10 @@ def laplacian(image: Image) -> Image:
 
 
 def vegetation_index(bands: Image, red_edge: int, near_infrared: int) -> Image:
-    """NDVI-RE = (B7 - B5) / (B7 + B5), (1, rows, cols), from the places of the two bands; NaN where both are zero."""
+    """NDVI-RE = (B7 - B5) / (B7 + B5), (1, rows, cols), from the places of the two bands.
+
+    NaN where their sum is not positive.
+    """
     low, high = bands[red_edge].astype(np.float64), bands[near_infrared].astype(np.float64)
     total = low + high
     return np.where(total > 0, (high - low) / np.where(total > 0, total, 1.0), nan)[None]
@@ -161,14 +176,13 @@ def full_score(
     lambdas, spatial, misses = [], [], []
     for result, seen, sharp in zip(results, measured, fine, strict=True):
         ratio = result.shape[1] // seen.shape[1]
-        sharp, seen = filled(sharp), filled(seen)
-        pan = sharp.mean(axis=0)
+        pan = filled(sharp).mean(axis=0)
         pan_low = degrade(pan[None], [mtf[-1]], ratio)[0]
         inside = np.isfinite(pan_low)
         rows, cols = (np.flatnonzero(inside.any(axis=a)) for a in (1, 0))
         low = (slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1))
         high = tuple(slice(s.start * ratio, s.stop * ratio) for s in low)
-        x, y = result[:, *high].astype(np.float64), seen[:, *low].astype(np.float64)
+        x, y = result[:, *high].astype(np.float64), filled(seen)[:, *low].astype(np.float64)
         p, q = pan[high], pan_low[low]
         lambdas.append(np.mean([abs(uiqi(x[i], x[j]) - uiqi(y[i], y[j])) for i, j in combinations(range(len(x)), 2)]))
         spatial.append(np.mean([abs(uiqi(band, p) - uiqi(coarse, q)) for band, coarse in zip(x, y, strict=True)]))
@@ -202,15 +216,6 @@ def filled(image: Image) -> Image:
         if gaps.any()
         else image
     )
-
-
-def _without_gaps(estimate: Image, reference: Image) -> tuple[Image, Image]:
-    """Both images with the reference's band mean where either has a gap."""
-    gaps = ~(np.isfinite(estimate) & np.isfinite(reference))
-    if not gaps.any():
-        return estimate.astype(np.float64), reference.astype(np.float64)
-    means = np.nanmean(reference, axis=(1, 2), keepdims=True)
-    return np.where(gaps, means, estimate), np.where(gaps, means, reference)
 
 
 def _mean(found) -> float:  # type: ignore[no-untyped-def]

@@ -79,7 +79,7 @@ def go(client: Client) -> Callable[[dict], tuple[Store, Result]]:
 
     def run(raw: dict) -> tuple[Store, Result]:
         prepared = prepare(validate(raw))
-        job, work = adapted(prepared, *planned(prepared))
+        job, work, _ = adapted(prepared, *planned(prepared))
         result = execute(client, prepared, job, work)
         return Store(prepared.spec.out), result
 

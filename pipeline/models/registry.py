@@ -106,14 +106,15 @@ def sharpening(
     given = [band.name for band in sensor.bands if band.resolution <= coarsest]
     reach = max((kind.reach[r // finest] for r in (sensor.band(b).resolution for b in given) if r > finest), default=0)
     context = kind.gated and gates == "pooled"
+    halo = reach + (CONTEXT if context else 0)
     ratios = [r for r in kind.reach if any(sensor.band(b).resolution == r * finest for b in bands)]
     return FusionModel(
         name=name,
         version=1,
-        inputs=_by_resolution(sensor, given, finest, reach=lambda ratio: reach),
+        inputs=_by_resolution(sensor, given, finest, reach=lambda ratio: halo),
         output=Output(tuple(bands), finest),
         module="pipeline.models.sharpener:Sharpener",
-        halo=reach + (CONTEXT if context else 0),
+        halo=halo,
         align=CONTEXT if context else 1,
         tile=CONTEXT,
         global_context=context,
@@ -124,7 +125,7 @@ def sharpening(
             ("gates", gates),
             ("network", tuple(sorted((network or {}).items()))),
         ),
-        cost=sum(kind.cost[r] * ((CONTEXT + 2 * kind.reach[r]) / CONTEXT) ** 2 for r in ratios) * (9 if context else 1),
+        cost=sum(kind.cost[r] * ((CONTEXT + 2 * kind.reach[r]) / CONTEXT) ** 2 for r in ratios),
         sources=(kind.source,),
     )
 

@@ -31,7 +31,7 @@ class Sharpener(nn.Module):
         self.kind = architecture(model.option("architecture"))
         self.autocast = model.option("precision") == "bfloat16"
         self.ratios = ratios(model)
-        self.halo = model.reach
+        self.spare = model.reach - model.blend
         self.groups = {f"{i.resolution}m": index for index, i in enumerate(model.inputs) if index}
         built = {name: self._network(model, index) for name, index in self.groups.items() if _needed(model, name)}
         self.networks = nn.ModuleDict({name: n.to(memory_format=torch.channels_last) for name, n in built.items()})  # type: ignore[call-overload]
@@ -78,7 +78,7 @@ class Sharpener(nn.Module):
         """A group over a window, computed no further out than its own network reaches; zeros beyond."""
         ratio = self.ratios[self.groups[name]]
         step = max(self.ratios)
-        trim = max(0, self.halo - self.kind.reach[ratio]) // step * step
+        trim = max(0, self.spare - self.kind.reach[ratio]) // step * step
         if trim == 0:
             return self.estimate(name, inputs)
         cut = [

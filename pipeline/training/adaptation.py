@@ -6,6 +6,7 @@ scenes are sharpened alike.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import ceil
 
 import numpy as np
@@ -60,7 +61,8 @@ class Lesson:
 def read_windows(model: FusionModel, scenes: Sequence[Scene], lattice: Lattice) -> list[Window]:
     """The windows of a day's scenes to learn from; raises ``OSError``, naming it, when a file cannot be read."""
     share = ceil(WINDOWS / len(scenes))
-    return [window for scene in scenes for window in windows(model, scene, lattice, share)]
+    every = (window for scene in scenes for window in windows(model, scene, lattice, share))
+    return list(islice(every, WINDOWS))
 
 
 def adapt(
@@ -81,7 +83,8 @@ def adapt(
         raise TypeError(f"'{model.name}' has nothing to adapt")
     read = list(found)
     fresh = not model.weights
-    settings = Settings(steps, patch=PATCH, rate=FRESH_RATE if fresh else RATE, seed=seed, gates=0.6 if fresh else 0.0)
+    gates = 2.0 if model.option("gates") == "pooled" else 0.6 if fresh else 0.0
+    settings = Settings(steps, patch=PATCH, rate=FRESH_RATE if fresh else RATE, seed=seed, gates=gates)
     settings = replace(settings, epoch=max(1, steps // EPOCHS))
     lessons = {name: _teach(network, name, model, read, settings, told) for name in network.networks}
     return network, lessons
@@ -107,9 +110,9 @@ def _teach(
     before = error(network, group, checked) if len(checked) else None
     train(network, group, taught, checked, settings, told=told)
     after = error(network, group, checked) if len(checked) else None
-    if before is None or after is None:
-        return Lesson(settings.steps, settings.pixels, None, None)
-    if after >= before:
+    diverged = not all(torch.isfinite(p).all() for p in network.networks[group].parameters())
+    if diverged or (before is not None and after is not None and not after < before):
         network.networks[group].load_state_dict(as_it_was)
-        return Lesson(settings.steps, settings.pixels, before, after, "held-out patches did not get better")
+        why = "teaching diverged" if diverged else "held-out patches did not get better"
+        return Lesson(settings.steps, settings.pixels, before, None if diverged else after, why)
     return Lesson(settings.steps, settings.pixels, before, after)

@@ -44,7 +44,7 @@ class Settings:
     """Epochs without a better validation after which it ends; 0 never ends early."""
     gates: float = 0.6
     """Share of the steps after which global gates are fixed, so that the rest learns with them as they will be; 0 fixes
-    them before the first."""
+    them before the first, and more than 1 never."""
 
     @property
     def pixels(self) -> int:
@@ -74,20 +74,22 @@ def train(
     settings: Settings,
     folder: Path | None = None,
     told: Callable[[Progress | int], None] | None = None,
+    about: str = "",
 ) -> list[Progress]:
     """Teach the network of a group in place (L1 loss, Adam), and leave it with the best weights that validation saw.
 
     Without held-out patches the last weights are kept. With a ``folder`` every epoch is saved there, and a call with the same
-    settings goes on from it to the same weights as if it had not been stopped. ``told`` hears of every step (its number) and
-    of every epoch.
+    settings and the same ``about`` (what else decides the weights) goes on from it to the same weights as if it had not
+    been stopped. ``told`` hears of every step (its number) and of every epoch.
     """
-    run = _Run(network, group, settings, folder)
+    run = _Run(network, group, settings, folder, about)
     run.resume()
     while run.step < settings.steps and not run.ended:
         losses = []
         for step in range(run.step, min(run.step + settings.epoch, settings.steps)):
             if step == round(settings.steps * settings.gates):
                 _fix(network, group, taught, settings)
+                run.forget_best()
             losses.append(run.advance(step, taught.draw(settings.batch, np.random.default_rng([settings.seed, step]))))
             if told:
                 told(step + 1)
@@ -96,6 +98,8 @@ def train(
         if told:
             told(progress)
     run.restore_best()
+    if settings.gates <= 1 and any(gate.pooled for gate in channel_gates(network.networks[group])):
+        _fix(network, group, taught, settings)  # it ended before its gates were fixed
     return run.history
 
 
@@ -114,8 +118,10 @@ def error(network: Sharpener, group: str, patches: Patches, batch: int = 8) -> f
 class _Run:
     """What changes while a network is taught."""
 
-    def __init__(self, network: Sharpener, group: str, settings: Settings, folder: Path | None) -> None:
-        self.network, self.group, self.settings, self.folder = network, group, settings, folder
+    def __init__(
+        self, network: Sharpener, group: str, settings: Settings, folder: Path | None = None, about: str = ""
+    ) -> None:
+        self.network, self.group, self.settings, self.folder, self.about = network, group, settings, folder, about
         self.taught = network.networks[group]
         self.optimizer = torch.optim.Adam(
             [p for p in self.taught.parameters() if p.requires_grad], lr=settings.rate, betas=(0.9, 0.99)
@@ -125,12 +131,20 @@ class _Run:
         self.history: list[Progress] = []
         self.best: dict[str, Tensor] = {}
         self.least = math.inf
+        self.counted = 0  # epochs before this one had other gates, and are not compared
+
+    def forget_best(self) -> None:
+        """Compare validations from here on: the gates are others now."""
+        self.best, self.least, self.counted = {}, math.inf, len(self.history)
 
     @property
     def ended(self) -> bool:
         """Whether validation has not improved for long enough."""
-        best = min(range(len(self.history)), key=lambda i: _or_inf(self.history[i].validation), default=0)
-        return 0 < self.settings.patience <= len(self.history) - 1 - best
+        recent = self.history[self.counted :]
+        if not recent or math.isnan(recent[-1].validation):
+            return False
+        best = min(range(len(recent)), key=lambda i: _or_inf(recent[i].validation))
+        return 0 < self.settings.patience <= len(recent) - 1 - best
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
@@ -179,6 +193,8 @@ class _Run:
         plain = {
             "step": self.step,
             "settings": asdict(self.settings),
+            "about": self.about,
+            "counted": self.counted,
             "history": [asdict(p) for p in self.history],
             "pooled": [gate.pooled for gate in channel_gates(self.taught)],
         }
@@ -196,7 +212,7 @@ class _Run:
         if file is None or not file.exists():
             return
         plain = _metadata(file)
-        if plain["settings"] != asdict(self.settings):
+        if plain["settings"] != asdict(self.settings) or plain["about"] != self.about:
             return
         tensors = load_file(file)
         self.taught.load_state_dict(_under(tensors, "now"))
@@ -208,7 +224,8 @@ class _Run:
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
         self.step = plain["step"]
         self.history = [Progress(**p) for p in plain["history"]]
-        self.least = min((_or_inf(p.validation) for p in self.history), default=math.inf)
+        self.counted = plain["counted"]
+        self.least = min((_or_inf(p.validation) for p in self.history[self.counted :]), default=math.inf)
         for gate, pooled in zip(channel_gates(self.taught), plain["pooled"], strict=True):
             gate.pooled = pooled
 

@@ -12,6 +12,9 @@ from pipeline.training.wald import Pair
 Batch = tuple[list[NDArray[np.float32]], NDArray[np.float32]]
 """Inputs (B, bands, rows, cols) each, and their label."""
 
+APART = 5
+"""Of so many pairs too small to be divided, one is held out."""
+
 HELD_OUT = 0.2
 """Share of a pair's columns, on its right, that validation has to itself."""
 
@@ -64,11 +67,14 @@ def _turn(x: NDArray[np.float32], way: int) -> NDArray[np.float32]:
 def split(pairs: Sequence[Pair], size: int, held_out: float = HELD_OUT) -> tuple[Patches, Patches]:
     """Patches for training, and for validation, that share no pixel of the label.
 
-    The right part of every pair is held out where it is wide enough for a patch; training keeps to the left of it.
-    Only patches without a gap count; validation's do not overlap one another.
+    The right part of every pair is held out where it is wide enough for a patch; training keeps to the left of it. Where no
+    pair is, and there are enough of them, every ``APART``-th is held out whole. Only patches without a gap count;
+    validation's do not overlap one another.
     """
     ratio = pairs[0].label.shape[1] // pairs[0].inputs[-1].shape[1]
     edge = size // ratio
+    widest = max(pair.inputs[-1].shape[2] for pair in pairs)
+    whole_pairs = round(widest * held_out) < edge and held_out > 0
     taught: list[NDArray[np.int64]] = []
     checked: list[NDArray[np.int64]] = []
     for index, pair in enumerate(pairs):
@@ -76,6 +82,8 @@ def split(pairs: Sequence[Pair], size: int, held_out: float = HELD_OUT) -> tuple
         width = pair.inputs[-1].shape[2]
         kept = round(width * held_out)
         border = width - kept if kept >= edge else width
+        if whole_pairs and index % APART == APART - 1:
+            border = 0
         rows, cols = np.nonzero(whole)
         left = cols + edge <= border
         right = (cols >= border) & (rows % edge == 0) & ((cols - border) % edge == 0)
