@@ -151,6 +151,7 @@ def plan(spec: SpecFile, change: Changes = None) -> None:
 
     from flows.adapting import missing
     from flows.road import planned
+    from pipeline.plan import teaching_seconds
 
     prepared = _prepare(spec, change)
     job, work = planned(prepared)

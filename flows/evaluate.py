@@ -17,6 +17,7 @@ from flows import strict
 from flows.strict import Strict
 from flows.teach import SENSOR, Source
 from pipeline.errors import Refused
+from pipeline.models.architectures import check_options
 from pipeline.models.declaration import FusionModel
 from pipeline.models.registry import PLAIN, declare, sharpening, with_weights
 from pipeline.models.weights import read_card, shipped
@@ -67,7 +68,7 @@ class Method(Strict):
     weights: Path | None = Field(None, description="Weights; by default those that come with fusecube.")
     adapt: int = Field(0, ge=0, description="Steps for which it is first taught the scene, one scale further down.")
     scratch: bool = Field(False, description="Teach it from scratch instead of from weights.")
-    options: dict[str, int | float | bool] = Field({}, description="Options of the architecture; needs scratch: true.")
+    options: dict[str, bool | int] = Field({}, description="Options of the architecture; needs scratch: true.")
     gates: Literal["fixed", "pooled"] = Field(
         "fixed", description="Global gates fixed, or pooled over the whole window."
     )
@@ -81,7 +82,9 @@ class Method(Strict):
             raise ValueError("scratch: true needs adapt: steps to teach")
         if self.options and not self.scratch:
             raise ValueError("options: need scratch: true, for weights have their own")
-        if self.model in PLAIN and (self.adapt or self.weights):
+        if self.model not in PLAIN:
+            check_options(self.model, self.options)
+        if self.model in PLAIN and (self.adapt or self.weights or self.options):
             raise ValueError(f"{self.model} has nothing to teach")
         return self
 

@@ -23,8 +23,9 @@ def train(
     with wait("searching"):
         found = [(source, scene) for source in wanted.sources for scene in teach.scenes(source)]
     with bar("reading scenes", len(found)) as advance:
-        windows = teach.read(model, wanted, found, advance)
-    say(f"{len(windows)} windows of {len(found)} scenes; {wanted.network}, {sum(wanted.steps.values())} steps")
+        known = teach.material(model, wanted, found, advance)
+    count = max(len(pairs) for pairs in known.pairs.values())
+    say(f"{count} windows of {len(found)} scenes; {wanted.network}, {sum(wanted.steps.values())} steps")
     done: dict[str, int] = {}
     with bar("teaching", sum(wanted.steps.values())) as advance:
 
@@ -36,7 +37,7 @@ def train(
                 advance()
             done[group] = event
 
-        taught = teach.teach(wanted, model, windows, told)
+        taught = teach.teach(wanted, model, known, told)
     for name, place in (("weights", taught.file), ("history", taught.history)):
         say(f"{name}: {place}")
 

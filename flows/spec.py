@@ -102,7 +102,7 @@ class Spec(Strict):
     @field_validator("time", mode="before")
     @classmethod
     def _time_as_text(cls, value: Any) -> Any:
-        return str(value) if isinstance(value, int | date) else value  # YAML reads 2017 and 2017-05-27 as such
+        return time_as_text(value)
 
     @field_validator("time")
     @classmethod
@@ -156,6 +156,11 @@ class Spec(Strict):
         if self.area.geojson:
             plain["area"] = {"geojson": self.area.geojson.name}
         return plain
+
+
+def time_as_text(value: Any) -> Any:
+    """A time as it was written: YAML reads 2017 and 2017-05-27 as a number and a date."""
+    return str(value) if isinstance(value, int | date) else value
 
 
 def period(text: str) -> tuple[datetime, datetime]:

@@ -61,6 +61,8 @@ def _set(raw: dict[str, Any], change: str) -> None:
     here = raw
     for parent in parents:
         below = here.get(parent)
+        if isinstance(below, list):
+            raise Refused(f"--set {change}: {parent} is a list; change it in the file.")
         here[parent] = below if isinstance(below, dict) else ({"kind": below} if isinstance(below, str) else {})
         here = here[parent]
     try:

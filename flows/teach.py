@@ -1,28 +1,30 @@
 """train: teach a network by Wald's protocol on scenes of one's own, resumable, with a card that says what it saw."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from flows import strict
+from flows.spec import period, time_as_text
 from flows.strict import Strict
 from pipeline import __version__
 from pipeline.catalog import Query, find
 from pipeline.errors import Refused
-from pipeline.models.architectures import architecture
+from pipeline.job import fingerprint
+from pipeline.models.architectures import architecture, check_options
 from pipeline.models.declaration import FusionModel
 from pipeline.models.registry import sharpening, with_weights
-from pipeline.models.weights import Card, read_card, save
+from pipeline.models.weights import Card, save
 from pipeline.scene import Scene
 from pipeline.sensors import SENTINEL2
 
 if TYPE_CHECKING:
     from pipeline.training.loop import Progress
-    from pipeline.training.windows import Window
+    from pipeline.training.wald import Pair
 
 SENSOR = SENTINEL2
 
@@ -64,14 +66,28 @@ class Source(Strict):
     max_cloud: float = Field(100, ge=0, le=100, description="Highest cloud cover of a scene in percent.")
     windows: int = Field(16, gt=0, description="Windows read of each scene.")
 
+    @field_validator("time", mode="before")
+    @classmethod
+    def _time_as_text(cls, value: Any) -> Any:
+        return time_as_text(value)
+
+    @field_validator("time")
+    @classmethod
+    def _readable_time(cls, value: str | None) -> str | None:
+        if value is not None:
+            period(value)
+        return value
+
 
 class TrainSpec(Strict):
     """A training specification."""
 
     network: str = Field(description="The architecture: light, dsen2, spr-net, rdsr, mpifnet.")
-    options: dict[str, int | float | bool] = Field({}, description="Options of the architecture, such as width.")
+    options: dict[str, bool | int] = Field({}, description="Options of the architecture, such as width.")
     sources: tuple[Source, ...] = Field(description="Scenes to learn from.", min_length=1)
-    steps: dict[Literal["20m", "60m"], int] = Field(description="Batches for each group of bands, such as {20m: 1750}.")
+    steps: dict[Literal["20m", "60m"], Annotated[int, Field(gt=0)]] = Field(
+        description="Batches for each group of bands, such as {20m: 1750}.", min_length=1
+    )
     protocol: Literal["mtf", "dsen2"] = Field("mtf", description="Blur by each band's MTF, or as DSen2's authors do.")
     batch: int = Field(8, gt=0, description="Patches in a batch.")
     patch: int = Field(60, gt=0, description="Edge of a patch in pixels of the label, a multiple of 6.")
@@ -89,6 +105,11 @@ class TrainSpec(Strict):
     def _known_network(cls, value: str) -> str:
         return architecture(value).name
 
+    @model_validator(mode="after")
+    def _known_options(self) -> "TrainSpec":
+        check_options(self.network, self.options)
+        return self
+
     @field_validator("patch")
     @classmethod
     def _whole_coarse_pixels(cls, value: int) -> int:
@@ -102,6 +123,20 @@ class TrainSpec(Strict):
         if value.suffix != ".safetensors":
             raise ValueError("name a file that ends in .safetensors")
         return value
+
+
+@dataclass(frozen=True)
+class Material:
+    """What there is to learn from."""
+
+    pairs: "Mapping[str, list[Pair]]"
+    """Pairs by group of bands."""
+    scenes: tuple[str, ...]
+    """Ids of the items they were cut from."""
+    levels: tuple[str, ...]
+    """Their processing levels."""
+    about: str
+    """Fingerprint of everything in it, by which a checkpoint is known to belong to it."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +158,6 @@ def load(path: Path, changes: tuple[str, ...] = ()) -> TrainSpec:
 
 def scenes(source: Source) -> list[Scene]:
     """The scenes of a source; raises ``Refused`` where there are none."""
-    from flows.spec import period
-
     start, end = period(source.time or "0001/9998")
     levels = [source.level] if source.level else list(dict.fromkeys(dict(SENSOR.collections).values()))
     found = []
@@ -138,90 +171,102 @@ def scenes(source: Source) -> list[Scene]:
     return kept
 
 
-def read(
+def material(
     model: FusionModel, spec: TrainSpec, found: list[tuple[Source, Scene]], told: Callable[[], None]
-) -> list["Window"]:
-    """All windows of the scenes; ``told`` hears of every scene."""
+) -> Material:
+    """What there is to learn from; ``told`` hears of every scene. Of each window only what is taught is kept."""
+    from pipeline.training.wald import pair
     from pipeline.training.windows import lattice_of, windows
 
-    out: list[Window] = []
+    pairs: dict[str, list[Pair]] = {group: [] for group in sorted(spec.steps)}
+    seen: dict[str, str] = {}
     for source, scene in found:
-        out += windows(model, scene, lattice_of(model, scene), source.windows)
+        for window in windows(model, scene, lattice_of(model, scene), source.windows):
+            seen[window.scene] = window.level
+            for index, wanted in enumerate(model.inputs):
+                group = f"{wanted.resolution}m"
+                if group in pairs:
+                    pairs[group].append(pair(model, window.inputs, index, spec.protocol))
         told()
-    if not out:
+    if not seen:
         raise Refused("no scene has a window that is measured and clear; name others with sources:.")
-    return out
+    sources = [[scene.id, scene.revision, source.windows] for source, scene in found]
+    about = fingerprint([model.identity, model.inputs, spec.protocol, sources])
+    return Material(pairs, tuple(sorted(seen)), tuple(sorted(set(seen.values()))), about)
 
 
 def declared(spec: TrainSpec) -> FusionModel:
-    """The model that is to be taught."""
-    bands = tuple(band.name for band in SENSOR.bands)
-    if "60m" not in spec.steps:
-        bands = tuple(band.name for band in SENSOR.bands if band.resolution <= 20)
-    elif "20m" not in spec.steps and architecture(spec.network).cascade:
+    """The model that is to be taught, with a network for each group of the specification."""
+    bands = tuple(band.name for band in SENSOR.bands if f"{band.resolution}m" in spec.steps)
+    if architecture(spec.network).cascade and list(spec.steps) == ["60m"]:
         raise Refused(f"the 60 m network of {spec.network} is given what its 20 m network makes; give steps for both.")
-    model = sharpening(spec.network, SENSOR, bands, spec.precision, network=spec.options)
-    return with_weights(model, spec.start) if spec.start else model
+    if not spec.start:
+        return sharpening(spec.network, SENSOR, bands, spec.precision, network=spec.options)
+    if spec.options:
+        raise Refused("options: are those of the weights that start: names; take options: out.")
+    return with_weights(sharpening(spec.network, SENSOR, bands, spec.precision), spec.start)
 
 
 def teach(
-    spec: TrainSpec, model: FusionModel, read: "list[Window]", told: "Callable[[str, Progress | int], None]"
+    spec: TrainSpec, model: FusionModel, known: Material, told: "Callable[[str, Progress | int], None]"
 ) -> Taught:
     """Teach every group of a specification and write the weights with their card."""
     import torch
 
     from pipeline.models.registry import build
-    from pipeline.training.loop import Settings, train
-    from pipeline.training.patches import split
-    from pipeline.training.wald import pair
 
     torch.manual_seed(spec.seed)
     network: Any = build(model)
     folder = spec.out.with_suffix(".training")
-    training: dict[str, Any] = {}
-    scores: dict[str, Any] = {}
-    for group, steps in sorted(spec.steps.items()):
-        index = network.groups[group]
-        pairs = [pair(model, window.inputs, index, spec.protocol) for window in read]
-        taught, checked = split(pairs, spec.patch)
-        if not len(taught):
-            raise Refused(f"no window holds a patch of {spec.patch} px without a gap at {group}; make patch: smaller.")
-        settings = Settings(
-            steps=steps,
-            batch=spec.batch,
-            patch=spec.patch,
-            rate=spec.rate,
-            seed=spec.seed,
-            epoch=spec.epoch,
-            patience=spec.patience,
-            gates=0.0 if spec.start else 0.6,
-        )
-        history = train(network, group, taught, checked, settings, folder, partial(told, group))
-        done = history[-1].step if history else 0
-        training[group] = asdict(settings) | {
-            "protocol": spec.protocol,
-            "pixels": done * spec.batch * spec.patch**2,
-            "steps_done": done,
-            "patches": len(taught),
-        }
-        known = [p.validation for p in history if p.validation == p.validation]
-        scores[group] = {
-            "loss": history[-1].loss if history else None,
-            "validation": min(known, default=None),
-            "held_out_patches": len(checked),
-        }
-    parent = read_card(spec.start) if spec.start else None
+    outcomes = {group: _teach_group(spec, network, group, known, folder, told) for group in known.pairs}
     card = Card(
         network=spec.network,
         sensor=SENSOR.name,
         sha256="",
-        levels=tuple(sorted({window.level for window in read})),
-        scenes=tuple(sorted({window.scene for window in read})),
-        training=training,
-        scores=scores,
-        options=dict(spec.options),
-        parent=parent.sha256 if parent else "",
+        levels=known.levels,
+        scenes=known.scenes,
+        training={group: training for group, (training, _) in outcomes.items()},
+        scores={group: scores for group, (_, scores) in outcomes.items()},
+        options=dict(model.option("network")),
+        parent=model.weights,
         software=__version__,
         licence=spec.licence,
     )
     return Taught(spec.out, save(spec.out, network.state_dict(), card), folder)
+
+
+def _teach_group(
+    spec: TrainSpec,
+    network: Any,
+    group: str,
+    known: Material,
+    folder: Path,
+    told: "Callable[[str, Progress | int], None]",
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Teach one group in place: how it was taught, and what it came to."""
+    from pipeline.training.loop import Settings, train
+    from pipeline.training.patches import split
+
+    taught, checked = split(known.pairs[group], spec.patch)
+    if not len(taught):
+        raise Refused(f"no window holds a patch of {spec.patch} px without a gap at {group}; make patch: smaller.")
+    settings = Settings(
+        steps=spec.steps[group],  # type: ignore[index]
+        batch=spec.batch,
+        patch=spec.patch,
+        rate=spec.rate,
+        seed=spec.seed,
+        epoch=spec.epoch,
+        patience=spec.patience,
+        gates=0.0 if spec.start else 0.6,
+    )
+    history = train(network, group, taught, checked, settings, folder, partial(told, group), known.about)
+    seen = {
+        "protocol": spec.protocol,
+        "pixels": history[-1].step * spec.batch * spec.patch**2,
+        "steps_done": history[-1].step,
+        "patches": len(taught),
+    }
+    valid = [p.validation for p in history if p.validation == p.validation]
+    scores = {"loss": history[-1].loss, "validation": min(valid, default=None), "held_out_patches": len(checked)}
+    return asdict(settings) | seen, scores

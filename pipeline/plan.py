@@ -24,6 +24,9 @@ MACS_PER_SECOND = (4e10, 2.5e11)
 """Multiply-adds a second of a network on one core, from one without to one with bfloat16 (measured there: 1.5e11 to
 2e11, ``tests/benchmarks/throughput.py``)."""
 
+TEACHING_MACS = 3 * 8 * 48**2 * 1e6
+"""Of a step of adaptation, for each million multiply-adds a pixel: 8 patches of 48 px, forward and twice that backward."""
+
 NETWORK_BYTES = 1500
 """Bytes of features a pixel of a tile while a network runs: a dozen maps of 64 channels in 16 bits."""
 
@@ -126,6 +129,12 @@ def _memory(job: Job) -> int:
 def _network_memory(model: FusionModel) -> float:
     """Bytes of a network's features over one tile."""
     return NETWORK_BYTES * (model.tile + 2 * model.reach) ** 2 if model.cost else 0.0
+
+
+def teaching_seconds(job: Job, days: int, cores: int) -> tuple[float, float]:
+    """Expected time of adapting to so many days on all cores, as a range."""
+    work = TEACHING_MACS * job.model.cost * job.adapt * days / cores
+    return work / MACS_PER_SECOND[1], work / MACS_PER_SECOND[0]
 
 
 def _tiled_pixels(job: Job, todo: Sequence[Task]) -> int:

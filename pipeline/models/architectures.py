@@ -4,7 +4,7 @@ A sharpening model holds one network for the bands of 20 m and one for those of 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.errors import Refused, nearest
 
@@ -23,6 +23,8 @@ class Architecture:
     """Million multiply-adds a pixel of the output, by the same ratios."""
     source: str
     """The paper."""
+    options: Mapping[str, type] = field(default_factory=lambda: {"width": int, "blocks": int})
+    """What may be chosen when it is built."""
     cascade: bool = False
     """Whether the network of the coarsest bands is given the middle ones as sharpened by the other."""
     gated: bool = False
@@ -55,6 +57,7 @@ ARCHITECTURES = {
             {2: 52, 6: 100},
             {2: 2.2, 6: 4.4},
             "Salgueiro et al. 2021, doi:10.3390/rs13245007",
+            options={"width": int, "growth": int, "blocks": int},
             cascade=True,
         ),
         Architecture(
@@ -63,6 +66,7 @@ ARCHITECTURES = {
             {2: 34, 6: 90},
             {2: 2.44, 6: 4.12},
             "Liu et al. 2023, doi:10.1109/JSTARS.2023.3326965",
+            options={"width": int, "progressive": bool, "interactive": bool, "weighted": bool, "chain": bool},
             gated=True,
         ),
     )
@@ -74,3 +78,14 @@ def architecture(name: str) -> Architecture:
     if name not in ARCHITECTURES:
         raise Refused(f"there is no network '{name}': {nearest(name, ARCHITECTURES)}.")
     return ARCHITECTURES[name]
+
+
+def check_options(name: str, options: Mapping[str, object]) -> None:
+    """Raise ``Refused`` where an option is none of an architecture's, or has no sense."""
+    known = architecture(name).options
+    for option, value in options.items():
+        if option not in known:
+            raise Refused(f"{name} has no option '{option}': {nearest(option, known)}.")
+        if type(value) is not known[option] or (known[option] is int and not 0 < int(str(value)) <= 1024):
+            wanted = "true or false" if known[option] is bool else "a whole number from 1 to 1024"
+            raise Refused(f"option {option} of {name} is {wanted}, not {value!r}.")

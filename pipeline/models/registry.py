@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import Refused, nearest
 from pipeline.models.architectures import ARCHITECTURES, architecture
 from pipeline.models.declaration import FusionModel, Input, Output
-from pipeline.models.weights import read_card
+from pipeline.models.weights import checked, read_card
 from pipeline.sensors import Sensor
 
 if TYPE_CHECKING:
@@ -134,7 +134,11 @@ def with_weights(model: FusionModel, file: Path) -> FusionModel:
     """A sharpening model with trained weights; raises ``Refused`` where they are of another network."""
     card = read_card(file)
     kind = model.option("architecture")
-    groups = {f"{wanted.resolution}m" for wanted in model.inputs[1:] if set(wanted.bands) & set(model.output.bands)}
+    groups = {
+        f"{wanted.resolution}m"
+        for wanted in model.inputs[1:]
+        if set(wanted.bands) & set(model.output.bands) or architecture(model.name).cascade
+    }
     if card.network != kind:
         raise Refused(
             f"the weights {file.name} are of network '{card.network}', the model is '{kind}'; "
@@ -145,6 +149,7 @@ def with_weights(model: FusionModel, file: Path) -> FusionModel:
             f"the weights {file.name} are for {card.sensor}, {' and '.join(card.groups)}; model '{model.name}' needs "
             f"{model.inputs[0].sensor}, {' and '.join(sorted(groups))}; train these too, or choose bands: [...]."
         )
+    checked(file, card.sha256)  # now, so that a run is refused before anything is written
     built = (*(o for o in model.options if o[0] != "network"), ("network", tuple(sorted(card.options.items()))))
     return replace(model, weights=card.sha256, weights_file=file, options=built)
 

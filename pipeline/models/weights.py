@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import Refused
+from pipeline.models.architectures import check_options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,16 +62,22 @@ def card_path(file: Path) -> Path:
 
 def read_card(file: Path) -> Card:
     """The card of a weights file; raises ``Refused`` where there is none or it cannot be used."""
-    if not file.exists() and not card_path(file).exists():
+    if not file.suffix or not (file.is_file() or card_path(file).is_file()):
         raise Refused(f"there are no weights at {file}; 'fusecube train' makes some.")
     try:
         raw = json.loads(card_path(file).read_text(encoding="utf-8"))
-        return Card(**raw | {"levels": tuple(raw["levels"]), "scenes": tuple(raw["scenes"])})
+        card = Card(**raw | {"levels": tuple(raw["levels"]), "scenes": tuple(raw["scenes"])})
+        check_options(card.network, dict(card.options))
+        for group in card.training.values():
+            dict(group)
+        return card
     except OSError:
         raise Refused(
             f"{file.name} has no card ({card_path(file).name}) beside it; copy both, or train again."
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except Refused:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refused(
             f"{card_path(file).name} is no card of weights ({error}); copy it again with its weights."
         ) from None
@@ -116,14 +123,19 @@ def load(file: Path, expected: str) -> "dict[str, Tensor]":
     import torch
     from safetensors.torch import load as from_bytes
 
-    data = file.read_bytes() if file.exists() else b""
+    return {name: tensor.to(torch.float32) for name, tensor in from_bytes(checked(file, expected)).items()}
+
+
+def checked(file: Path, expected: str) -> bytes:
+    """The bytes of a file; raises ``Refused`` where they are not those with the ``expected`` hash."""
+    data = file.read_bytes() if file.is_file() else b""
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
         raise Refused(
             f"the weights {file.name} have changed: their hash is {found[:12]}…, expected {expected[:12]}…; "
             "put the right file back, or train again."
         )
-    return {name: tensor.to(torch.float32) for name, tensor in from_bytes(data).items()}
+    return data
 
 
 def lessons(card: Card) -> str:

@@ -59,7 +59,10 @@ class Lesson:
 
 
 def read_windows(model: FusionModel, scenes: Sequence[Scene], lattice: Lattice) -> list[Window]:
-    """The windows of a day's scenes to learn from; raises ``OSError``, naming it, when a file cannot be read."""
+    """The windows of a day's scenes to learn from, none of scenes whose metadata does not state their extent in the CRS.
+
+    Raises ``OSError``, naming it, when a file cannot be read.
+    """
     share = ceil(WINDOWS / len(scenes))
     every = (window for scene in scenes for window in windows(model, scene, lattice, share))
     return list(islice(every, WINDOWS))
@@ -101,8 +104,8 @@ def _teach(
     """Teach one group of bands in place."""
     measured = sum(int(np.isfinite(w.inputs[network.groups[group]][0]).sum()) for w in read)
     if measured < LEAST:
-        why = f"{measured} clear pixels at {group} to learn from, fewer than {LEAST}"
-        return Lesson(0, 0, None, None, f"too small or too cloudy: {why}")
+        why = f"too small or too cloudy: {measured} clear pixels at {group} to learn from, fewer than {LEAST}"
+        return Lesson(0, 0, None, None, why if read else f"{why}; no window, or its extent is not stated in this CRS")
     taught, checked = split([pair(model, window.inputs, network.groups[group]) for window in read], PATCH)
     if not len(taught):
         return Lesson(0, 0, None, None, f"too small or too cloudy: no patch of {PATCH} px at {group} is without a gap")

@@ -87,7 +87,7 @@ def train(
     while run.step < settings.steps and not run.ended:
         losses = []
         for step in range(run.step, min(run.step + settings.epoch, settings.steps)):
-            if step == round(settings.steps * settings.gates):
+            if step == round(settings.steps * settings.gates) and channel_gates(network.networks[group]):
                 _fix(network, group, taught, settings)
                 run.forget_best()
             losses.append(run.advance(step, taught.draw(settings.batch, np.random.default_rng([settings.seed, step]))))
@@ -232,8 +232,6 @@ class _Run:
 
 def _fix(network: Sharpener, group: str, taught: Patches, settings: Settings) -> None:
     """Fix the gates of a group to their mean over a sample of its patches."""
-    if not channel_gates(network.networks[group]):
-        return
     device = next(network.parameters()).device
 
     def show() -> None:

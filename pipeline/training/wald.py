@@ -5,6 +5,7 @@ Bands of all resolutions are degraded by the ratio that a network is to learn; i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from pipeline.degrade import SUPPORT, average, degrade, reach
 from pipeline.models.declaration import FusionModel
 from pipeline.sensors import sensor
 
-PROTOCOLS = ("mtf", "dsen2")
+Protocol = Literal["mtf", "dsen2"]
 """Blur by each band's MTF, or the one blur and mean that DSen2's authors use for all bands."""
 
 
@@ -28,7 +29,7 @@ class Pair:
 
 
 def reduced(
-    model: FusionModel, window: Sequence[NDArray[np.float32]], ratio: int, protocol: str = "mtf"
+    model: FusionModel, window: Sequence[NDArray[np.float32]], ratio: int, protocol: Protocol = "mtf"
 ) -> tuple[NDArray[np.float32], ...]:
     """A window's inputs, all ``ratio`` times coarser.
 
@@ -49,7 +50,7 @@ def reduced(
     return tuple(out)
 
 
-def pair(model: FusionModel, window: Sequence[NDArray[np.float32]], index: int, protocol: str = "mtf") -> Pair:
+def pair(model: FusionModel, window: Sequence[NDArray[np.float32]], index: int, protocol: Protocol = "mtf") -> Pair:
     """What teaches the network of input ``index``: all inputs down to it degraded by its ratio, and itself as measured.
 
     ``window`` holds native reflectance, one (bands, rows, cols) array an input, over whole coarse pixels.

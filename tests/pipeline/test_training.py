@@ -226,6 +226,13 @@ def test_a_pair_smaller_than_a_patch_has_none():
     assert taught.places.tolist() == [[1, 0, 0]]
 
 
+def test_of_many_pairs_too_small_to_divide_every_fifth_is_held_out_whole():
+    # 8 coarse pixels wide, a fifth is 2, a patch 8: none can be divided; of eleven pairs the fifth and the tenth are held out
+    taught, checked = split([numbered(16, 16) for _ in range(11)], 16)
+    assert set(checked.places[:, 0]) == {4, 9}
+    assert set(taught.places[:, 0]) == set(range(11)) - {4, 9}
+
+
 def test_a_gap_in_any_input_counts():
     whole = numbered(24, 24)
     for index in (0, 1):
@@ -375,6 +382,16 @@ def test_other_settings_begin_anew(lesson, tmp_path):
     assert len(history) == 3
 
 
+def test_a_checkpoint_of_other_scenes_is_not_gone_on_with(lesson, tmp_path):
+    model, taught, checked = lesson
+    counts = []
+    for about in ("these scenes", "those scenes", "those scenes"):
+        steps = []
+        train(built(model), "20m", taught, checked, SHORT, tmp_path, steps.append, about)
+        counts.append(sum(isinstance(step, int) for step in steps))
+    assert counts == [24, 24, 0]
+
+
 def test_a_line_of_the_history_for_every_epoch(lesson, tmp_path):
     heard = []
     _, history = taught_in(lesson, replace(SHORT, steps=20), tmp_path, heard.append)
@@ -514,6 +531,20 @@ def test_gates_fixed_from_the_start_are_means_over_what_the_weights_gave_at_firs
             features = torch.relu(block.convs[0](fresh.heads[0](5 * torch.from_numpy(x))))
             total.append(block.spectral[0](features))
     torch.testing.assert_close(first.fixed, torch.cat(total).mean(dim=0, keepdim=True))
+
+
+def test_gates_are_fixed_even_where_patience_ends_it_before(gated, monkeypatch):
+    scripted(monkeypatch, [0.1, 0.2, 0.3])
+    network, history = taught_in(gated, Settings(steps=20, batch=2, patch=12, epoch=1, gates=0.9, patience=1))
+    assert len(history) == 2
+    assert {gate.pooled for gate in channel_gates(network)} == {False}
+    assert any((gate.fixed != 0.5).any() for gate in channel_gates(network))
+
+
+def test_weights_from_before_the_gates_were_fixed_are_not_the_best(gated, monkeypatch):
+    seen = scripted(monkeypatch, [0.1, 0.5, 0.4, 0.6])  # gates are fixed after two epochs
+    network, _ = taught_in(gated, Settings(steps=4, batch=2, patch=12, epoch=1, gates=0.5, rate=2e-3))
+    assert same(network, seen[2])
 
 
 @pytest.mark.parametrize(("gates", "stop"), [(0.6, 3), (0.6, 5), (0.3, 5)])
