@@ -180,9 +180,9 @@ def plan(spec: SpecFile, change: Changes = None) -> None:
         )
     days = missing(job, prepared.scenes)
     if days:
-        table.add_row(
-            "to adapt", f"{job.adapt} steps for each group of bands on {many(len(days), 'day')}, before the rest"
-        )
+        fast, slow = teaching_seconds(job, len(days), cores())
+        spent = f"{duration(fast)} to {duration(slow)}"
+        table.add_row("to adapt", f"{job.adapt} steps on {many(len(days), 'day')}, before the rest: {spent}")
     table.add_row("time", f"{duration(low)} to {duration(high)}, and some seconds to start")
     out.print(table)
 
