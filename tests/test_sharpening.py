@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -236,3 +237,47 @@ def test_examples_are_valid(kind, tmp_path):
     path = tmp_path / "example.yaml"
     path.write_text(said.stdout)
     assert {"train": teach, "evaluate": evaluate}[kind].load(path)
+
+
+def test_the_evaluation_of_readme_is_valid():
+    from flows import evaluate
+
+    path = Path(__file__).parent / "benchmarks" / "sharpening.yaml"
+    assert len(evaluate.load(path).methods) == 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "said"),
+    [
+        ("train", {"steps": {"20m": 0}}, "greater than 0"),
+        ("train", {"steps": {}}, "steps"),
+        ("train", {"options": {"wdith": 8}}, "did you mean 'width'"),
+        ("train", {"options": {"width": 0}}, "a whole number from 1 to 1024"),
+        ("train", {"patch": 50}, "the nearest is 48"),
+        ("train", {"sources": [{"catalog": "x", "time": "yesterday"}]}, "is no date"),
+        ("train", {"network": "mpif"}, "did you mean 'mpifnet'"),
+        ("evaluate", {"methods": ["light", "light"]}, "two methods are called 'light'"),
+        ("evaluate", {"methods": [{"model": "light", "scratch": True}]}, "needs adapt: steps"),
+        ("evaluate", {"methods": [{"model": "bicubic", "adapt": 5}]}, "has nothing to teach"),
+        ("evaluate", {"methods": [{"model": "light", "consistent": True}], "protocol": "dsen2"}, "needs protocol: mtf"),
+    ],
+)
+def test_what_cannot_be_taught_or_tried_is_refused(kind, changes, said):
+    from flows import evaluate, strict, teach
+
+    base = {
+        "train": {"network": "light", "sources": [{"catalog": "x"}], "steps": {"20m": 5}, "out": "a.safetensors"},
+        "evaluate": {"sources": [{"catalog": "x"}], "methods": ["light"], "out": "a"},
+    }[kind]
+    model = {"train": teach.TrainSpec, "evaluate": evaluate.EvaluateSpec}[kind]
+    strict.validate(model, base)
+    with pytest.raises(Refused, match=said):
+        strict.validate(model, base | changes)
+
+
+def test_lazy_result_asks_for_adapted_weights(archive, weights, tmp_path):
+    from pipeline.engine import lazy
+
+    prepared = prepare(validate(small(archive, weights, tmp_path / "a.zarr", adapt=5)))
+    with pytest.raises(Refused, match="give adapt: 0"):
+        lazy(prepared.job, prepared.scenes)
