@@ -74,6 +74,17 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Networks of tests are so small that they are done before threads have met."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def go(client: Client) -> Callable[[dict], tuple[Store, Result]]:
     """Runs a specification of plain values on the shared cluster; gives the store and what the run came to."""
 

@@ -45,13 +45,7 @@ every = pytest.mark.parametrize("name", ARCHITECTURES)
 either = pytest.mark.parametrize(("bands", "ratios"), [TO_20, TO_60], ids=["20m", "60m"])
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Networks this small are done before threads have met."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def size(network: nn.Module) -> int:
