@@ -27,8 +27,9 @@ MACS_PER_SECOND = (4e10, 2.5e11)
 TEACHING_MACS = 3 * 8 * 48**2 * 1e6
 """Of a step of adaptation, for each million multiply-adds a pixel: 8 patches of 48 px, forward and twice that backward."""
 
-NETWORK_BYTES = 1500
-"""Bytes of features a pixel of a tile while a network runs: a dozen maps of 64 channels in 16 bits."""
+NETWORK_BYTES = 2300
+"""Bytes of features a pixel of a tile while a network runs, the largest of them (measured with MPIFNet: a worker's peak
+was 2.43 GB, ``tests/benchmarks/throughput.py --model mpifnet``)."""
 
 
 @dataclass(frozen=True)
