@@ -21,8 +21,8 @@ SECONDS_PER_MEGAPIXEL = (0.5, 3.0)
 
 
 MACS_PER_SECOND = (4e10, 2.5e11)
-"""Multiply-adds a second of a network on one core, from one without to one with bfloat16 (measured there: 1.5e11 to
-2e11, ``tests/benchmarks/throughput.py``)."""
+"""Multiply-adds a second of a network on one core, from one without to one with bfloat16 (measured there with MPIFNet:
+1.3e11, ``tests/benchmarks/throughput.py --model mpifnet``)."""
 
 TEACHING_MACS = 3 * 8 * 48**2 * 1e6
 """Of a step of adaptation, for each million multiply-adds a pixel: 8 patches of 48 px, forward and twice that backward."""
