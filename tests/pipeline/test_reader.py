@@ -7,7 +7,8 @@ from affine import Affine
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioIOError
 
-from pipeline.reader import Target, explain, onto
+from pipeline.reader import explain
+from pipeline.warp import Target, onto
 
 FILL = np.uint16(0)
 
@@ -22,7 +23,7 @@ def write(path, pixels, left=399960.0, top=5799960.0, resolution=10.0):
 
 def get(path, target, resampling=Resampling.bilinear):
     with rasterio.open(path) as source:
-        return onto(source, target, FILL, resampling)
+        return onto(source, target, FILL, resampling, nodata=0)
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def noise():
 
 def test_a_window_of_the_same_grid_is_untouched_and_nodata_beyond_the_edge(tmp_path, noise):
     path = write(tmp_path / "a.tif", noise)
-    pixels, outcome = get(path, Target(32633, 399960.0 - 20, 5799960.0 + 10, 10.0, (60, 50)))
+    pixels, outcome = get(path, Target("EPSG:32633", 399960.0 - 20, 5799960.0 + 10, 10.0, (60, 50)))
     assert outcome == "native"
     assert (pixels[0] == 0).all()
     assert (pixels[:, :2] == 0).all()
@@ -42,7 +43,7 @@ def test_a_window_of_the_same_grid_is_untouched_and_nodata_beyond_the_edge(tmp_p
 def test_coarser_pixels_are_repeated_in_place(tmp_path, noise):
     path = write(tmp_path / "a.tif", noise, resolution=120.0)
     # 60 m east of the corner: half of a coarse pixel, six columns of ten metres
-    pixels, outcome = get(path, Target(32633, 399960.0 + 60, 5799960.0, 10.0, (24, 18)))
+    pixels, outcome = get(path, Target("EPSG:32633", 399960.0 + 60, 5799960.0, 10.0, (24, 18)))
     assert outcome == "repeated"
     expected = noise.repeat(12, axis=0).repeat(12, axis=1)[:24, 6:24]
     np.testing.assert_array_equal(pixels, expected)
@@ -51,7 +52,7 @@ def test_coarser_pixels_are_repeated_in_place(tmp_path, noise):
 def test_finer_pixels_are_averaged_and_nodata_does_not_weigh(tmp_path, noise):
     noise[0, 0] = 0
     path = write(tmp_path / "a.tif", noise)
-    pixels, outcome = get(path, Target(32633, 399960.0, 5799960.0, 20.0, (60, 60)))
+    pixels, outcome = get(path, Target("EPSG:32633", 399960.0, 5799960.0, 20.0, (60, 60)))
     assert outcome == "averaged"
     assert pixels[0, 0] == np.rint((int(noise[0, 1]) + int(noise[1, 0]) + int(noise[1, 1])) / 3)
 
@@ -60,19 +61,19 @@ def test_a_foreign_grid_is_warped_in_its_place_whatever_the_window(tmp_path):
     rows, cols = np.mgrid[0:200, 0:200]
     ramp = (1000 + 4 * cols + 2 * rows).astype(np.uint16)
     path = write(tmp_path / "a.tif", ramp, left=399965.0, top=5799955.0)  # half a pixel off
-    pixels, outcome = get(path, Target(32633, 400260.0, 5799660.0, 10.0, (60, 60)))
+    pixels, outcome = get(path, Target("EPSG:32633", 400260.0, 5799660.0, 10.0, (60, 60)))
     assert outcome == "warped"
     # pixel (0, 0) has its centre at 400265, 5799655: column 29.5 and row 29.5 between pixel centres of the file, so the ramp is
     # 1000 + 4 * 29.5 + 2 * 29.5 = 1177, and goes on by 4 a column and 2 a row
     expected = 1177 + 4 * np.arange(60)[None, :] + 2 * np.arange(60)[:, None]
     np.testing.assert_allclose(pixels, expected, atol=1)
-    part, _ = get(path, Target(32633, 400360.0, 5799560.0, 10.0, (20, 20)))
+    part, _ = get(path, Target("EPSG:32633", 400360.0, 5799560.0, 10.0, (20, 20)))
     np.testing.assert_array_equal(part, pixels[10:30, 10:30])
 
 
 def test_warping_to_coarser_pixels_averages(tmp_path, noise):
     path = write(tmp_path / "a.tif", noise, left=399965.0)
-    pixels, outcome = get(path, Target(32633, 399960.0 + 60, 5799960.0 - 60, 60.0, (16, 16)))
+    pixels, outcome = get(path, Target("EPSG:32633", 399960.0 + 60, 5799960.0 - 60, 60.0, (16, 16)))
     assert outcome == "warped"
     assert pixels.std() < noise.std() / 4  # 36 pixels each: a sixth
 
@@ -81,7 +82,7 @@ def test_classes_are_never_averaged(tmp_path):
     codes = np.full((120, 120), 4, np.uint8)
     codes[:, ::3] = 9
     pixels, _ = get(
-        write(tmp_path / "a.tif", codes), Target(32633, 399960.0, 5799960.0, 60.0, (20, 20)), Resampling.mode
+        write(tmp_path / "a.tif", codes), Target("EPSG:32633", 399960.0, 5799960.0, 60.0, (20, 20)), Resampling.mode
     )
     assert set(np.unique(pixels)) == {4}
 
