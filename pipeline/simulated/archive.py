@@ -126,18 +126,22 @@ def _item(out: Path, view: View, lattice: Lattice, area: Box) -> pystac.Item:
 
 
 def _add(item: pystac.Item, folder: Path, name: str, numbers: NDArray, lattice: Lattice, area: Box) -> None:
-    classes = SENTINEL2.classification
-    band = classes if classes and name == classes.name else SENTINEL2.band(name)
-    grid = lattice.geobox(area, band.resolution)
+    (classes,) = SENTINEL2.product("L2A").quality
+    is_class = name == classes.name
+    how = SENTINEL2.product("L2A").coding
+    band = None if is_class else SENTINEL2.band(name)
+    key = band.common if band else "scl"
+    resolution = band.resolution if band else classes.resolution
+    grid = lattice.geobox(area, resolution)
     path = folder / f"{name}.tif"
-    write_cog(path, numbers[None], grid, nodata=SENTINEL2.nodata)
-    raster = {"nodata": SENTINEL2.nodata, "data_type": str(numbers.dtype), "spatial_resolution": band.resolution}
-    fields: dict = {"gsd": band.resolution, "proj:shape": list(grid.shape), "proj:transform": list(grid.affine[:6])}
-    if band is not classes:
-        raster |= {"scale": SENTINEL2.scale, "offset": -0.1}
-        fields["eo:bands"] = [{"name": name, "common_name": band.asset, "center_wavelength": band.center / 1000}]
+    write_cog(path, numbers[None], grid, nodata=0)
+    raster = {"nodata": 0, "data_type": str(numbers.dtype), "spatial_resolution": resolution}
+    fields: dict = {"gsd": resolution, "proj:shape": list(grid.shape), "proj:transform": list(grid.affine[:6])}
+    if band:
+        raster |= {"scale": how.scale, "offset": -0.1}
+        fields["eo:bands"] = [{"name": name, "common_name": band.common, "center_wavelength": band.center / 1000}]
     item.add_asset(
-        band.asset,
+        key,
         pystac.Asset(
             href=str(path.resolve()),
             media_type=pystac.MediaType.COG,

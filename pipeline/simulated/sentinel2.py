@@ -25,6 +25,8 @@ NOISE = 0.0008
 VAPOUR = {"B09": 0.45}
 """Transmission of a band that water vapour absorbs."""
 
+CODING = SENTINEL2.product("L2A").coding
+
 CLOUD_SCALE = 1300.0
 """Size of clouds in metres."""
 
@@ -141,7 +143,7 @@ def _through_atmosphere(band: Band, surface: NDArray) -> NDArray:
 
 def _coded(values: NDArray[np.floating]) -> NDArray[np.uint16]:
     """Digital numbers of processing baseline 04.00 and later: reflectance x 10000 + 1000, 0 kept for nodata."""
-    return np.clip(np.rint((values - OFFSET) / SENTINEL2.scale), 1, SENTINEL2.saturated).astype(np.uint16)
+    return np.clip(np.rint((values - OFFSET) / CODING.scale), 1, CODING.saturated).astype(np.uint16)
 
 
 def _classified(scenery: Scenery, thick: NDArray, shadow: NDArray) -> NDArray[np.uint8]:
