@@ -44,9 +44,7 @@ def place(area: Area, scenes: Sequence[Scene], crs: str) -> Place:
     A bounding box or polygon in degrees is bounded in the CRS, its bent sides followed closely; a tile or scene is taken
     at the extent that its own metadata states.
     """
-    code = Counter(scene.epsg for scene in scenes).most_common()
-    best = max(code, key=lambda pair: (pair[1], -pair[0]))[0]
-    target = _crs(f"EPSG:{best}" if crs == "auto" else crs)
+    target = _crs(_commonest(scenes) if crs == "auto" else crs)
     shape_lonlat = outline(area)
     if shape_lonlat is not None:
         side = max(shape_lonlat.boundingbox.span_x, shape_lonlat.boundingbox.span_y)
@@ -59,11 +57,19 @@ def place(area: Area, scenes: Sequence[Scene], crs: str) -> Place:
             (left, bottom, right, top),
             wkt.dumps(projected.geom, rounding_precision=3) if area.geojson else None,
         )
-    extents = [scene.extent for scene in scenes if scene.extent and f"EPSG:{scene.epsg}" == target]
+    extents = [scene.extent for scene in scenes if scene.extent and scene.crs == target]
     if not extents:
         raise Refused(f"no scene states its extent in {target} (proj:transform, proj:shape); give the area as bbox.")
     sides = list(zip(*extents, strict=True))
     return Place(target, (min(sides[0]), min(sides[1]), max(sides[2]), max(sides[3])), None)
+
+
+def _commonest(scenes: Sequence[Scene]) -> str:
+    """The CRS that most scenes have, of several the first in the alphabet."""
+    count = Counter(scene.crs for scene in scenes if scene.crs and scene.crs.startswith("EPSG:"))
+    if not count:
+        raise Refused("no scene states a projection with an EPSG code; give grid.crs, such as EPSG:32633.")
+    return min(count, key=lambda code: (-count[code], code))
 
 
 def _crs(text: str) -> str:

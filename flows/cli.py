@@ -140,7 +140,7 @@ def search(spec: SpecFile, change: Changes = None) -> None:
     table = Table("day", "scene", "level", "cloud", "bands", "CRS", title=f"scenes: {len(prepared.scenes)}")
     for scene in prepared.scenes:
         cloud = f"{scene.cloud_cover:.1f} %"
-        table.add_row(str(scene.solar_day), scene.id, scene.level, cloud, str(len(scene.hrefs)), f"EPSG:{scene.epsg}")
+        table.add_row(str(scene.solar_day), scene.id, scene.level, cloud, str(len(scene.assets)), scene.crs or "")
     out.print(table)
 
 

@@ -135,10 +135,12 @@ def _warnings(job: Job) -> Iterator[str]:
 
 def _readable(scenes: tuple[Scene, ...], job: Job) -> None:
     """Raise ``Refused`` where metadata already tells that a scene cannot be decoded, or not be masked as asked."""
-    classes = sensor(job.model.inputs[0].sensor).classification
     for scene in scenes:
-        coding(scene)
-        if job.mask and classes and classes.name not in scene.hrefs:
+        for wanted in job.model.inputs:
+            for band in wanted.bands:
+                coding(scene, band)
+        layers = {layer.name for layer in sensor(scene.sensor).quality}
+        if job.mask and not layers & scene.assets.keys():
             raise Refused(
                 f"mask: [{', '.join(job.mask)}] needs the scene classification, which {scene.id} ({scene.level}) has not; "
                 "use level: L2A, or take mask: out."

@@ -51,7 +51,8 @@ model: light
 # level: L2A            # L1C or L2A; by default the highest there is
 # bands: [B02, B03, B04, B08, B11]
 # max_cloud: 30         # percent of a scene
-# mask: [cloud, shadow] # flags whose pixels become nodata
+# mask: [cloud, shadow, near]   # flags whose pixels become nodata
+# dilate: 100             # metres around clouds and shadows that are flagged as near
 
 grid: {{crs: auto, resolution: 10}}
 chunk: 1200             # pixels; larger reads less, smaller needs less memory; a network works in tiles of 600
@@ -80,6 +81,7 @@ def job(spec: Spec, scenes: Sequence[Scene]) -> Job:
         level=scenes[0].level,
         encoding=encoding(spec.encoding),
         mask=tuple(sorted(set(spec.mask))),
+        dilate=spec.dilate,
         clip=where.clip,
         projected=spec.consistent,
         adapt=(ADAPT if spec.adapt is None else spec.adapt) if model.weights else 0,

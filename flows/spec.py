@@ -13,7 +13,7 @@ from flows.strict import Strict
 from pipeline.access import REMOTE
 from pipeline.encoding import encoding
 from pipeline.errors import nearest
-from pipeline.radiometry import Flag
+from pipeline.flags import Flag
 
 Longitude = Annotated[float, Field(ge=-180, le=180)]
 Latitude = Annotated[float, Field(ge=-90, le=90)]
@@ -95,6 +95,7 @@ class Spec(Strict):
     grid: Grid = Grid()
     chunk: int = Field(1200, gt=0, description="Edge of a chunk in pixels of the result, whole steps of the lattice.")
     mask: tuple[str, ...] = Field((), description="Flags whose pixels are written as nodata, such as cloud, shadow.")
+    dilate: int = Field(0, ge=0, le=2000, description="Metres by which clouds and shadows are dilated; mask: near.")
     encoding: str = Field("uint16", description="uint16 (1e-4 reflectance) or float32.")
     cluster: Cluster = Cluster()
     out: Path = Field(description="Where the Zarr store goes.")

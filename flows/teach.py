@@ -159,7 +159,7 @@ def load(path: Path, changes: tuple[str, ...] = ()) -> TrainSpec:
 def scenes(source: Source) -> list[Scene]:
     """The scenes of a source; raises ``Refused`` where there are none."""
     start, end = period(source.time or "0001/9998")
-    levels = [source.level] if source.level else list(dict.fromkeys(dict(SENSOR.collections).values()))
+    levels = [source.level] if source.level else list(SENSOR.levels)
     found = []
     for level in levels:
         query = Query(source.catalog, SENSOR, start, end, bbox=source.bbox, level=level, max_cloud=source.max_cloud)

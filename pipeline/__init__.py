@@ -4,10 +4,13 @@ Read it in the order of the road, which is also the order of imports (arrows poi
 only from lines above its own)::
 
     errors, memory
-    sensors, scene, lattice, degrade, metrics
-    radiometry, encoding, access, consistency
+    sensors, lattice, degrade, metrics
+    scene, flags, encoding, access, consistency
+    radiometry, dialects, warp
     catalog, reader
     cube
+    mosaic
+    tree
     models (declaration, architectures, weights, registry; layers, gates, then one network a file; sharpener)
     inference
     job, record

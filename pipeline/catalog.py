@@ -1,7 +1,6 @@
 """From a query to scenes: a STAC API, a static catalog, or a file with an item collection."""
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +17,8 @@ from shapely.geometry import box, shape
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError
 
-from pipeline.access import resolve
+from pipeline.dialects import collections_of, tile_of, to_scene
+from pipeline.dialects.normalise import cloud_cover
 from pipeline.errors import Refused
 from pipeline.scene import Scene
 from pipeline.sensors import Sensor
@@ -64,13 +64,13 @@ def find(query: Query) -> list[Scene]:
     Transient failures of the service (429 and 5xx) are tried again with growing pauses; pages are followed. Raises
     ``Refused`` where there is no catalog at the address or an item cannot be used.
     """
-    for collection, level in query.sensor.collections:
+    for collection, level in collections_of(query.sensor):
         if query.level not in (None, level):
             continue
         scenes = {}
         for item in _items(query, [collection]):
             if item.collection_id == collection and _checked(item, partial(_answers, query=query)):
-                make = partial(to_scene, sensor=query.sensor, level=level, root=query.catalog)
+                make = partial(to_scene, root=query.catalog)
                 scenes[item.id] = _checked(item, make)
         if scenes:
             return sorted(scenes.values(), key=lambda s: (s.acquired, s.id))
@@ -98,7 +98,7 @@ def _answers(item: pystac.Item, query: Query) -> bool:
         return False
     if query.tile and query.tile != tile_of(item):
         return False
-    if query.max_cloud < 100 and _cloud_cover(item) > query.max_cloud:
+    if query.max_cloud < 100 and cloud_cover(item) > query.max_cloud:
         return False
     if query.bbox is None:
         return True
@@ -181,60 +181,3 @@ def _walk(root: pystac.STACObject, collections: set[str]) -> Iterator[pystac.Ite
         yield from root.get_items()
         for child in root.get_children():
             yield from _walk(child, collections)
-
-
-def tile_of(item: pystac.Item) -> str | None:
-    """The item's tile of the Military Grid Reference System, from ``grid:code`` or from its id."""
-    code = str(item.properties.get("grid:code", ""))
-    if code.startswith("MGRS-"):
-        return code.removeprefix("MGRS-")
-    named = re.search(r"(?:^|_)T?(\d{2}[C-X][A-Z]{2})(?:_|$)", item.id)
-    return named.group(1) if named else None
-
-
-def to_scene(item: pystac.Item, sensor: Sensor, level: str, root: str) -> Scene:
-    """What fusecube keeps of an item; raises ``Refused`` where it cannot be placed or an address is not allowed."""
-    base = item.get_self_href() or root
-    known = [*sensor.bands, *([sensor.classification] if sensor.classification else [])]
-    hrefs = {b.name: resolve(item.assets[b.asset].href, base, root) for b in known if b.asset in item.assets}
-    moment = item.datetime or item.common_metadata.start_datetime
-    if moment is None or item.bbox is None:
-        raise Refused(f"item {item.id} has no time or no bbox; correct the item.")
-    west, south, east, north = item.bbox if len(item.bbox) == 4 else (*item.bbox[:2], *item.bbox[3:5])
-    return Scene(
-        id=item.id,
-        sensor=sensor.name,
-        level=level,
-        acquired=moment.astimezone(UTC),
-        bbox=(west, south, east, north),
-        epsg=_epsg(item),
-        extent=_extent(item, [b.asset for b in sensor.bands]),
-        hrefs=hrefs,
-        cloud_cover=_cloud_cover(item),
-        properties={k: v for k, v in item.properties.items() if k.startswith(("s2:", "earthsearch:boa", "updated"))},
-    )
-
-
-def _cloud_cover(item: pystac.Item) -> float:
-    """Percent; 100 where the item does not say, so that such a scene comes last."""
-    stated = item.properties.get("eo:cloud_cover")
-    return 100.0 if stated is None else float(stated)
-
-
-def _epsg(item: pystac.Item) -> int:
-    """EPSG code from either spelling of the projection extension."""
-    code = item.properties.get("proj:code") or item.properties.get("proj:epsg")
-    if code is None:
-        raise Refused(f"item {item.id} has neither proj:code nor proj:epsg, so its grid is not known; add the field.")
-    return int(str(code).removeprefix("EPSG:"))
-
-
-def _extent(item: pystac.Item, keys: list[str]) -> tuple[float, float, float, float] | None:
-    """Bounds in the item's projection, from the first band that states its grid."""
-    for key in keys:
-        fields = item.assets[key].extra_fields if key in item.assets else {}
-        grid, size = fields.get("proj:transform"), fields.get("proj:shape")
-        if grid and size:
-            left, top = float(grid[2]), float(grid[5])
-            return (left, top + float(grid[4]) * size[0], left + float(grid[0]) * size[1], top)
-    return None

@@ -1,4 +1,4 @@
-"""Lazy cubes: scenes on the pixels of a GeoBox, assembled by stackstac; nothing is read until something is computed.
+"""Scenes on the pixels of a GeoBox, assembled by stackstac: lazy, nothing is read until something is computed.
 
 stackstac is given everything it would otherwise guess (CRS, bounds, resolution; no snapping, no rescaling) and a reader
 of our own. Each item reaches it with every band, absent ones under an address that reads as nodata, and with the bounds
@@ -16,11 +16,10 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
-from pipeline.lattice import Layout
-from pipeline.radiometry import Coding, coding, reflectance
+from pipeline.radiometry import coding
 from pipeline.reader import ABSENT, BandReader, Journal
 from pipeline.scene import Scene
-from pipeline.sensors import Sensor, sensor
+from pipeline.sensors import sensor
 
 
 def read(
@@ -31,19 +30,24 @@ def read(
     Parameters
     ----------
     scenes
-        At least one scene.
+        At least one scene; all of one sensor, level and coding of nodata.
     geobox
         The pixels wanted; north up, square, in a CRS with an EPSG code.
     bands
-        Names of the sensor's bands, or its classification (which is then resampled by mode, never averaged).
+        Names of the sensor's bands, or one of its quality layers (whose codes are then chosen, never averaged).
     journal
         Where failures go; without one a file that cannot be read raises ``OSError`` when computed.
     chunk
         Edge of the dask chunks in pixels; -1 for one chunk a band.
     """
-    table = sensor(scenes[0].sensor)
-    classes = table.classification is not None and list(bands) == [table.classification.name]
-    dtype = np.dtype("uint8" if classes else "uint16")
+    layers = {layer.name: layer for layer in sensor(scenes[0].sensor).quality}
+    if bands[0] in layers:
+        layer = layers[bands[0]]
+        dtype, nodata, resampling = np.dtype(layer.dtype), float(layer.nodata), Resampling.mode
+    else:
+        how = coding(scenes[0], bands[0])
+        dtype, resampling = np.dtype(how.dtype), Resampling.bilinear
+        nodata = float("nan") if how.nodata is None else how.nodata
     bounds = tuple(geobox.boundingbox.bbox)
     epsg = _epsg(geobox)
     cube = stackstac.stack(
@@ -53,10 +57,10 @@ def read(
         bounds=bounds,
         resolution=geobox.resolution.x,
         snap_bounds=False,
-        resampling=Resampling.mode if classes else Resampling.bilinear,
+        resampling=resampling,
         chunksize=(1, 1, chunk, chunk),
         dtype=dtype,
-        fill_value=dtype.type(table.nodata),
+        fill_value=dtype.type(nodata),
         rescale=False,
         sortby_date=False,
         xy_coords="center",
@@ -90,37 +94,5 @@ def _plain_item(scene: Scene, bands: Sequence[str], epsg: int, bounds: tuple[flo
 
 def address(scene: Scene, band: str) -> str:
     """Where a band of a scene is read from; one that stands for its absence where the item does not list it."""
-    return scene.hrefs.get(band, f"{ABSENT}{scene.id}/{band}")
-
-
-def assemble(scenes: Sequence[Scene], layout: Layout, bands: Sequence[str]) -> xr.DataTree:
-    """The lazy tree over a layout: one node per native resolution, each (time, band, y, x) in reflectance.
-
-    Dask chunks are the cores of the layout. Nothing is read until it is computed; a file that cannot be read raises then.
-    """
-    table = sensor(scenes[0].sensor)
-    nodes = {}
-    for resolution in sorted({table.band(b).resolution for b in bands}):
-        names = [b for b in bands if table.band(b).resolution == resolution]
-        geobox = layout.lattice.geobox(layout.frame, resolution)
-        numbers = read(scenes, geobox, names, chunk=layout.core * layout.lattice.pixels(resolution))
-        nodes[f"/{table.name}/{resolution}m"] = _decoded(numbers, scenes, table, geobox)
-    return xr.DataTree.from_dict(nodes)
-
-
-def _decoded(numbers: xr.DataArray, scenes: Sequence[Scene], table: Sensor, geobox: GeoBox) -> xr.Dataset:
-    """Reflectance of a lazy stack, each scene by its own coding, with coordinates that say what it is."""
-    codings: list[Coding] = [coding(scene) for scene in scenes]
-    parts = [
-        xr.apply_ufunc(partial(reflectance, how=how), numbers.isel(time=[i]), dask="parallelized", output_dtypes=["f4"])
-        for i, how in enumerate(codings)
-    ]
-    values = xr.concat(parts, dim="time", join="exact")
-    names = [str(b) for b in numbers.band.values]
-    values = values.assign_coords(
-        id=("time", np.array([s.id for s in scenes], dtype=str)),
-        cloud_cover=("time", [s.cloud_cover for s in scenes]),
-        wavelength=("band", [table.band(b).center for b in names]),
-    )
-    values.attrs = {"units": "1", "long_name": f"{table.quantity}, {scenes[0].level}", "grid_mapping": "spatial_ref"}
-    return values.to_dataset(name=table.quantity).rio.write_crs(_epsg(geobox))
+    asset = scene.assets.get(band)
+    return asset.address if asset else f"{ABSENT}{scene.id}/{band}"

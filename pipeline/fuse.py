@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,20 +14,22 @@ from rasterio.features import rasterize
 from shapely import from_wkt
 
 from pipeline.consistency import project, projection_reach
-from pipeline.cube import read
+from pipeline.flags import Flag, dilate
 from pipeline.inference import infer
 from pipeline.job import Job, Task
 from pipeline.lattice import Box
 from pipeline.measure import Measured, measure
 from pipeline.models.declaration import Input
-from pipeline.radiometry import Flag, classified, coding, reflectance
+from pipeline.mosaic import Image, lay, lay_flags, quality_of
 from pipeline.reader import Journal
 from pipeline.record import Record
-from pipeline.scene import touching
 from pipeline.sensors import sensor
 
 if TYPE_CHECKING:
     from torch import nn
+
+CLOUDY = np.uint16(Flag.CLOUD | Flag.CIRRUS | Flag.SHADOW)
+"""Flags that are dilated."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def fuse_chunk(job: Job, task: Task, network: "nn.Module") -> Fused:
     margin = job.halo * job.layout.lattice.pixels()
     with watch.stage("read"):
         days = [read_day(job, task, wanted, window, journal) for wanted in job.model.inputs]
-        inputs = [values for values, _ in days]
+        inputs = [image.values for image in days]
         flags = read_flags(job, task, journal)
     with watch.stage("model"):
         fused = _apply(job, inputs, network)
@@ -75,9 +78,9 @@ def fuse_chunk(job: Job, task: Task, network: "nn.Module") -> Fused:
         with watch.stage("project"):
             fused, before = _projected(job, fused, inputs)
     with watch.stage("measure"):
-        for wanted, (_, saturated) in zip(job.model.inputs, days, strict=True):
-            if saturated.any():
-                flags[_on_output(saturated, wanted, job, margin, flags.shape)] |= np.uint16(Flag.SATURATED)
+        for wanted, image in zip(job.model.inputs, days, strict=True):
+            if image.saturated.any():
+                flags[_on_output(image.saturated, wanted, job, margin, flags.shape)] |= np.uint16(Flag.SATURATED)
         numbers, beyond = job.encoding.encode(fused)
         flags[beyond.any(axis=0)] |= np.uint16(Flag.SATURATED)
         valid, flags = _validity(job, inputs, flags, margin, core)
@@ -89,27 +92,10 @@ def fuse_chunk(job: Job, task: Task, network: "nn.Module") -> Fused:
     return Fused(numbers, flags, record)
 
 
-def read_day(
-    job: Job, task: Task, wanted: Input, window: Box, journal: Journal
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """One input over a window: reflectance (bands, rows, cols), and where any band is saturated (rows, cols).
-
-    The day's scenes are laid down in their order; NaN where none has a value.
-    """
+def read_day(job: Job, task: Task, wanted: Input, window: Box, journal: Journal) -> Image:
+    """One input over a window, (bands, rows, cols): the day's scenes laid down in their order."""
     geobox = job.layout.lattice.geobox(window, wanted.resolution)
-    out = np.full((len(wanted.bands), *geobox.shape), np.nan, np.float32)
-    saturated = np.zeros(geobox.shape, bool)
-    missing = np.ones(out.shape, bool)
-    for scene in touching(task.scenes, geobox):
-        if scene.sensor != wanted.sensor or not missing.any():
-            continue
-        how = coding(scene)
-        numbers = read([scene], geobox, wanted.bands, journal)[0].compute(scheduler="synchronous").values
-        if numbers.max() == how.saturated:
-            saturated |= ((numbers == how.saturated) & missing).any(axis=0)
-        np.copyto(out, reflectance(numbers, how), where=missing)
-        missing = np.isnan(out)
-    return out, saturated
+    return lay([s for s in task.scenes if s.sensor == wanted.sensor], geobox, wanted.bands, journal)
 
 
 def _on_output(
@@ -122,22 +108,28 @@ def _on_output(
 
 
 def read_flags(job: Job, task: Task, journal: Journal) -> NDArray[np.uint16]:
-    """Flags of the scene classification over the core, (rows, cols) on the output's grid; none where there is none."""
+    """Flags of the day's quality layers over the core, (rows, cols) on the output's grid; none where there are none.
+
+    Clouds and shadows are dilated by the metres that the job asks for.
+    """
     lattice, core = job.layout.lattice, task.chunk.core
-    table = sensor(job.model.inputs[0].sensor)
     shape = lattice.geobox(core).shape
-    if table.classification is None or not any(table.classification.name in s.hrefs for s in task.scenes):
+    scenes = [s for s in task.scenes if s.sensor == job.model.inputs[0].sensor]
+    layers = [layer for scene in scenes for layer in quality_of(scene)]
+    if not layers:
         return np.zeros(shape, np.uint16)
-    native = table.classification.resolution
+    native = min(layer.resolution for layer in layers)
     whole = (lattice.step / native).denominator == 1 and native % lattice.resolution == 0
-    geobox = lattice.geobox(core, native if whole else lattice.resolution)
-    codes = np.zeros(geobox.shape, np.uint8)
-    for scene in touching(task.scenes, geobox):
-        if (codes == 0).any() and table.classification.name in scene.hrefs:
-            found = read([scene], geobox, [table.classification.name], journal)[0, 0].compute(scheduler="synchronous")
-            codes = np.where(codes == 0, found.values, codes)
-    times = shape[0] // codes.shape[0]
-    return classified(codes).repeat(times, axis=0).repeat(times, axis=1)
+    resolution = native if whole else int(lattice.resolution)
+    radius = ceil(job.dilate / resolution)
+    spare = ceil(radius / lattice.pixels(resolution))
+    flags = lay_flags(scenes, lattice.geobox(core.pad(spare), resolution), journal)
+    if radius:
+        flags[dilate((flags & CLOUDY) > 0, radius)] |= np.uint16(Flag.NEAR)
+    edge = spare * lattice.pixels(resolution)
+    flags = flags[edge : flags.shape[0] - edge, edge : flags.shape[1] - edge]
+    times = shape[0] // flags.shape[0]
+    return flags.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def _apply(job: Job, inputs: list[NDArray[np.float32]], network: "nn.Module") -> NDArray[np.float32]:
@@ -214,16 +206,6 @@ def _validity(
     nothing = ~valid.any(axis=0)
     flags[nothing] = (flags[nothing] & ~np.uint16(Flag.PARTIAL)) | np.uint16(Flag.NODATA)
     return valid, flags
-
-
-def dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """Where a pixel of the mask lies within ``radius`` rows and columns."""
-    for axis in (0, 1):
-        sums = np.cumsum(np.pad(mask, [(radius + 1, radius) if a == axis else (0, 0) for a in (0, 1)]), axis=axis)
-        length = mask.shape[axis]
-        upper = np.take(sums, range(2 * radius + 1, 2 * radius + 1 + length), axis=axis)
-        mask = upper > np.take(sums, range(length), axis=axis)
-    return mask
 
 
 def _outside(job: Job, core: Box) -> NDArray[np.bool_]:

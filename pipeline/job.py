@@ -32,6 +32,8 @@ class Job:
     """How the result is kept."""
     mask: tuple[str, ...] = ()
     """Names of flags whose pixels are written as nodata."""
+    dilate: int = 0
+    """Metres by which clouds, cirrus and shadows are dilated; what is so near carries a flag of its own."""
     clip: str | None = None
     """Polygon that was asked for, WKT in the lattice's CRS; outside it is nodata."""
     projected: bool = False
@@ -74,6 +76,7 @@ class Job:
             "grid": [lattice.crs, str(lattice.resolution), str(lattice.step), [str(a) for a in lattice.anchor]],
             "encoding": asdict(self.encoding) | {"fill": str(self.encoding.fill)},
             "mask": sorted(self.mask),
+            "dilate": self.dilate,
             "clip": self.clip,
             "projected": PROJECTION if self.projected else 0,
             "adapt": self.adapt,

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from pipeline import __version__
 from pipeline.cube import address
 from pipeline.degrade import degrade
+from pipeline.flags import Flag
 from pipeline.job import Job, Task, key
 from pipeline.memory import peak_memory
 from pipeline.metrics import AngleSums, BandSums, PairSums
 from pipeline.models.declaration import Input
-from pipeline.radiometry import Flag
 from pipeline.reader import Journal
 from pipeline.record import Failure, Record
 from pipeline.sensors import sensor
@@ -117,11 +117,11 @@ def _sources(
 ) -> tuple[dict[str, tuple[str, ...]], tuple[Failure, ...], tuple[str, ...]]:
     """How each band was read, what could not be, and the scenes that were opened; all without addresses."""
     bands = [band for wanted in job.model.inputs for band in wanted.bands]
-    classes = sensor(job.model.inputs[0].sensor).classification
+    layers = [layer.name for layer in sensor(job.model.inputs[0].sensor).quality]
     readings: dict[str, set[str]] = {}
     failures, used = [], []
     for scene in task.scenes:
-        places = {address(scene, band): band for band in [*bands, *([classes.name] if classes else [])]}
+        places = {address(scene, band): band for band in [*bands, *layers]}
         failures += [
             Failure(scene.id, band, journal.failures[a]) for a, band in places.items() if a in journal.failures
         ]

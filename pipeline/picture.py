@@ -111,7 +111,7 @@ def detail(job: Job, tasks: Sequence[Task], store: Store) -> dict[str, tuple[Seq
     journal = Journal()
     layers: dict[str, NDArray[np.float32]] = {}
     for wanted in job.model.inputs:
-        values, _ = read_day(job, task, wanted, box, journal)
+        values = read_day(job, task, wanted, box, journal).values
         times = wanted.resolution // job.model.output.resolution
         layers |= dict(zip(wanted.bands, values.repeat(times, axis=1).repeat(times, axis=2), strict=True))
     before = np.stack([layers[b] for b in chosen])

@@ -1,14 +1,20 @@
-"""From digital numbers to reflectance, and from class codes to flags."""
+"""From digital numbers to the physical quantity: reflectance, backscatter (linear power), temperature, index.
 
-from dataclasses import dataclass
-from enum import IntFlag
+The table of the sensor says how a product is coded; what an item states of itself is held against it. Where the two
+contradict each other, or the statements contradict themselves, the scene is refused rather than guessed at.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import isnan, radians, sin
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Refused
-from pipeline.scene import Scene
-from pipeline.sensors import sensor
+from pipeline.scene import Asset, Scene
+from pipeline.sensors import Coding, sensor
+from pipeline.sensors.tables import Law
 
 # Sentinel-2 Products Specification Document, S2-PDGS-CS-DI-PSD issue 14.9: from processing baseline 04.00 (25 January
 # 2022) the digital numbers carry RADIO_ADD_OFFSET (L1C) or BOA_ADD_OFFSET (L2A) of -1000, so that dark surfaces whose
@@ -16,102 +22,152 @@ from pipeline.sensors import sensor
 OFFSET_BASELINE = (4, 0)
 OFFSET = -0.1
 
+LEAST_POWER = 1e-4
+"""Backscatter below which a radar pixel is border noise, not land: -40 dB, far under the noise equivalent sigma nought of
+-22 dB (Sentinel-1 Product Specification, S1-RS-MDA-52-7441). Border noise as such: Ali et al. 2018,
+doi:10.3390/rs10121907."""
 
-class Flag(IntFlag):
-    """Why a pixel is what it is; a pixel may carry several."""
-
-    NODATA = 1
-    """No band has a value here."""
-    PARTIAL = 2
-    """At least one band was not measured here."""
-    INFLUENCED = 4
-    """Within the model's influence of a pixel that was filled in for it."""
-    SATURATED = 8
-    """Saturated or defective, or beyond what the store can hold."""
-    CLOUD = 16
-    """Cloud of medium or high probability."""
-    CIRRUS = 32
-    """Thin cirrus."""
-    SHADOW = 64
-    """Cloud shadow."""
-    SNOW = 128
-    """Snow or ice."""
-    WATER = 256
-    """Water."""
-    MASKED = 512
-    """Written as nodata because the specification does not accept one of its flags."""
-    OUTSIDE = 1024
-    """Inside the bounding box, outside the polygon that was asked for."""
+TOLERANCE = 1e-3
+"""Relative difference up to which a stated scale is the table's: some services round it."""
 
 
-# Scene classification codes of Sentinel-2 L2A: Level-2A Algorithm Theoretical Basis Document, S2-PDGS-MPC-ATBD-L2A.
-# Dark areas (2), vegetation (4), bare soil (5) and unclassified (7) carry no flag. A nodata class (0) carries none
-# either: whether a band was measured is read from the band.
-SCL_FLAGS = {
-    1: Flag.SATURATED,
-    3: Flag.SHADOW,
-    6: Flag.WATER,
-    8: Flag.CLOUD,
-    9: Flag.CLOUD,
-    10: Flag.CIRRUS,
-    11: Flag.SNOW,
-}
+LAWS: Mapping[str, Law] = {"dB": "decibel", "amplitude": "amplitude"}
+"""Units that an item may state for backscatter, and what they mean."""
 
 
-@dataclass(frozen=True)
-class Coding:
-    """How a scene's digital numbers mean reflectance: ``reflectance = DN * scale + offset``."""
+def coding(scene: Scene, band: str) -> Coding:
+    """How the digital numbers of a band of a scene mean its quantity.
 
-    scale: float
-    """Reflectance per digital number."""
-    offset: float
-    """Reflectance of digital number 0."""
-    nodata: int
-    """Digital number of a pixel that was not measured."""
-    saturated: int
-    """Digital number of a saturated pixel."""
+    Raises ``Refused``, naming the scene, where its metadata do not say, or contradict each other.
+    """
+    product = sensor(scene.sensor).product(scene.level)
+    usual, asset = product.coding_of(band), scene.assets.get(band)
+    rule = RULES.get((scene.sensor, scene.level))
+    if rule is not None:
+        usual = rule(scene, band, usual)
+    elif asset is not None:
+        usual = _as_stated(scene, band, usual, asset)
+    if asset is None:
+        return usual
+    law = LAWS.get(asset.unit or "", usual.law)
+    nodata = usual.nodata if asset.nodata is None else asset.nodata
+    dtype = asset.dtype or usual.dtype
+    nodata = None if nodata is None or isnan(nodata) else nodata
+    return replace(usual, law=law, nodata=nodata, dtype=dtype)
 
 
-def coding(scene: Scene) -> Coding:
-    """The coding of a Sentinel-2 scene, from its own metadata.
+def _as_stated(scene: Scene, band: str, usual: Coding, asset: Asset) -> Coding:
+    """The coding that an item states, as far as it does; what it states must be sound."""
+    scale = usual.scale if asset.scale is None else asset.scale
+    offset = usual.offset if asset.offset is None else asset.offset
+    if not (0 < abs(scale) < 1e6 and abs(offset) < 1e6):
+        raise Refused(f"scene {scene.id} states scale {scale} and offset {offset} for {band}; correct the item.")
+    return replace(usual, scale=scale, offset=offset)
+
+
+def _sentinel2(scene: Scene, band: str, usual: Coding) -> Coding:
+    """The offset of Sentinel-2, whichever of baseline, item flag and raster metadata states it.
 
     ``earthsearch:boa_offset_applied`` decides where it is true: those files were shifted when they were made, whatever
-    ``raster:bands`` goes on to say of an offset (cirrus-earth-search issue 33). Otherwise the processing baseline
-    decides. Raises ``Refused`` where the baseline cannot be read.
+    ``raster:bands`` goes on to say of an offset (cirrus-earth-search issue 33). Otherwise the processing baseline and the
+    stated offset must agree.
     """
-    table = sensor(scene.sensor)
-    baseline = scene.properties.get("s2:processing_baseline")
-    applied = scene.properties.get("earthsearch:boa_offset_applied") is True
-    offset = 0.0 if applied or not _has_offset(scene.id, baseline) else OFFSET
-    return Coding(table.scale, offset, table.nodata, table.saturated)
+    applied = scene.properties.get("earthsearch:boa_offset_applied")
+    asset = scene.assets.get(band)
+    stated = asset.offset if asset else None
+    scale = asset.scale if asset else None
+    if scale is not None and abs(scale / usual.scale - 1) > TOLERANCE:
+        raise Refused(
+            f"scene {scene.id} states scale {scale} for {band}, where the product has {usual.scale}; correct the item."
+        )
+    if applied is True:
+        return replace(usual, offset=0.0)
+    expected = _offset_of_baseline(scene.id, scene.properties.get("s2:processing_baseline"))
+    if expected is None and stated is None:
+        raise Refused(
+            f"scene {scene.id} has no readable s2:processing_baseline "
+            f"({scene.properties.get('s2:processing_baseline')!r}), so its offset is not known; add the field to the item."
+        )
+    if expected is not None and stated is not None and abs(stated - expected) > TOLERANCE * 0.1:
+        raise Refused(
+            f"scene {scene.id} contradicts itself: baseline {scene.properties.get('s2:processing_baseline')} means an offset "
+            f"of {expected:g}, raster:bands of {band} states {stated:g}; correct the item, or set "
+            "earthsearch:boa_offset_applied to true where the files were shifted already."
+        )
+    offset = expected if expected is not None else stated
+    if offset not in (0.0, OFFSET):
+        raise Refused(f"scene {scene.id} states offset {offset} for {band}; Sentinel-2 knows 0 and {OFFSET}.")
+    return replace(usual, offset=offset)
 
 
-def _has_offset(scene_id: str, baseline: object) -> bool:
-    """Whether products of a processing baseline such as ``05.09`` carry the offset."""
+def _offset_of_baseline(scene_id: str, baseline: object) -> float | None:
+    """The offset of a processing baseline such as ``05.09``; ``None`` where it cannot be read."""
     try:
         major, minor = str(baseline).split(".")
-        return (int(major), int(minor)) >= OFFSET_BASELINE
+        return OFFSET if (int(major), int(minor)) >= OFFSET_BASELINE else 0.0
     except ValueError:
+        return None
+
+
+def _landsat_level1(scene: Scene, band: str, usual: Coding) -> Coding:
+    """Top of atmosphere reflectance of Landsat, for the sun's height: (gain DN + bias) / sin(elevation)."""
+    elevation = scene.properties.get("view:sun_elevation")
+    if not isinstance(elevation, int | float) or not 0 < elevation <= 90:
         raise Refused(
-            f"scene {scene_id} has no readable s2:processing_baseline ({baseline!r}), so its offset is not known; "
-            "add the field to the item."
-        ) from None
+            f"scene {scene.id} states no view:sun_elevation above the horizon ({elevation!r}), which Level-1 reflectance "
+            "needs; add the field to the item."
+        )
+    asset = scene.assets.get(band)
+    stated = _as_stated(scene, band, usual, asset) if asset else usual
+    height = sin(radians(float(elevation)))
+    return replace(stated, scale=stated.scale / height, offset=stated.offset / height)
 
 
-def reflectance(numbers: NDArray[np.uint16], how: Coding) -> NDArray[np.float32]:
-    """Reflectance of digital numbers of any shape; not a number (NaN) where nothing was measured.
+RULES: Mapping = {
+    ("sentinel-2", "L2A"): _sentinel2,
+    ("sentinel-2", "L1C"): _sentinel2,
+    ("landsat", "L1"): _landsat_level1,
+    ("landsat", "L1-PRE"): _landsat_level1,
+}
+"""Sensor and level whose scenes say more of their coding than a scale and an offset."""
 
-    >>> reflectance(np.array([0, 600], "uint16"), Coding(1e-4, -0.1, 0, 65535))
+
+def decode(numbers: NDArray, how: Coding) -> NDArray[np.float32]:
+    """The quantity of digital numbers of any shape; not a number (NaN) where nothing was measured.
+
+    >>> decode(np.array([0, 600], "uint16"), Coding(1e-4, -0.1, 0, 65535))
     array([  nan, -0.04], dtype=float32)
     """
-    table = (np.arange(2**16) * how.scale + how.offset).astype(np.float32)
-    table[how.nodata] = np.nan
-    return table[numbers]
+    if numbers.dtype in (np.uint8, np.uint16):
+        levels = np.arange(np.iinfo(numbers.dtype).max + 1)
+        return _decoded(levels, how)[numbers]
+    return _decoded(numbers, how)
 
 
-def classified(codes: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """Flags of scene classification codes of any shape."""
-    table = np.zeros(256, np.uint16)
-    for code, flag in SCL_FLAGS.items():
-        table[code] = flag
-    return table[codes]
+def _decoded(numbers: NDArray, how: Coding) -> NDArray[np.float32]:
+    missing = np.zeros(numbers.shape, bool) if how.nodata is None else numbers == how.nodata
+    if how.low is not None:
+        missing |= numbers < how.low
+    if how.high is not None:
+        missing |= numbers > how.high
+    scaled = numbers * how.scale + how.offset
+    if how.law == "decibel":
+        scaled = 10 ** (scaled / 10)
+    elif how.law == "amplitude":
+        scaled = scaled**2
+    return np.where(missing, np.nan, scaled).astype(np.float32)
+
+
+def without_border_noise(power: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Linear backscatter of any shape, NaN where it is too weak to be land (``LEAST_POWER``)."""
+    return np.where(power > LEAST_POWER, power, np.float32(np.nan))
+
+
+def decibels(power: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Backscatter in dB of linear power; NaN where there is none.
+
+    >>> float(decibels(np.float32(0.1)))
+    -10.0
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(power > 0, 10 * np.log10(power), np.nan).astype(np.float32)

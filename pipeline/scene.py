@@ -4,13 +4,34 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cache
+from math import isfinite
 from typing import Any
 
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import box
 
+from pipeline.sensors import sensor
+
 Bounds = tuple[float, float, float, float]
 """Left, bottom, right, top."""
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One band of a scene: where it is, and what the item states of its coding (``None`` where it does not)."""
+
+    address: str
+    """Where it is read from: unsigned, absolute; ``#layer=3`` at its end names the third band of a file."""
+    scale: float | None = None
+    """Scale that the item states."""
+    offset: float | None = None
+    """Offset that the item states."""
+    nodata: float | None = None
+    """Digital number of nodata that the item states."""
+    dtype: str | None = None
+    """Type of the digital numbers that the item states."""
+    unit: str | None = None
+    """Unit that the item states; ``dB`` marks decibels, ``amplitude`` the root of power."""
 
 
 @dataclass(frozen=True)
@@ -22,21 +43,29 @@ class Scene:
     sensor: str
     """Name of the sensor (``pipeline.sensors``)."""
     level: str
-    """Processing level, ``L1C`` or ``L2A``."""
+    """Processing level, such as ``L1C``, ``L2A``, ``RTC``."""
     acquired: datetime
-    """Time of acquisition, UTC."""
+    """Time of acquisition, UTC; the middle of the period for a composite."""
     bbox: Bounds
-    """West, south, east, north in degrees (WGS 84)."""
-    epsg: int
-    """EPSG code of the item's projection."""
+    """West, south, east, north in degrees (WGS 84); west is greater than east across the antimeridian."""
+    crs: str | None
+    """The item's projection, ``EPSG:code`` or WKT; ``None`` where only its files say."""
     extent: Bounds | None
     """Left, bottom, right, top in that projection as the metadata has them, ``None`` where it does not say."""
-    hrefs: Mapping[str, str]
-    """Band name to the address of its file: unsigned, absolute."""
+    assets: Mapping[str, Asset]
+    """Band or quality layer to where it is."""
     cloud_cover: float
     """Percent of the scene under clouds; 100 where the item does not say, so that such a scene comes last."""
+    platform: str = ""
+    """The satellite, such as ``sentinel-2a`` or ``landsat-8``; empty where the item does not say."""
+    tile: str = ""
+    """Tile or frame of the product's own tiling, such as ``33UUB``, ``193023``, ``h18v03``; empty without one."""
+    track: str = ""
+    """Relative orbit and datatake of a radar's pass, or relative orbit of an optical one; empty where not stated."""
+    processed: str = ""
+    """When and how it was processed, so that a later processing sorts after an earlier one."""
     properties: Mapping[str, Any] = field(default_factory=dict)
-    """The item's own radiometric and processing fields (baseline, offset flags, times of processing)."""
+    """The item's own radiometric and geometric fields (baseline, offset flags, angles of sun and view)."""
 
     @property
     def solar_day(self) -> date:
@@ -44,8 +73,11 @@ class Scene:
 
         Taken at the central meridian of the scene's UTM zone, else at the middle of its bbox.
         """
-        zone = self.epsg % 100 if self.epsg // 100 in (326, 327) else None
-        centre = zone * 6 - 183 if zone else (self.bbox[0] + self.bbox[2]) / 2
+        code = int(self.crs[5:]) if self.crs and self.crs.startswith("EPSG:") else 0
+        zone = code % 100 if code // 100 in (326, 327) else None
+        west, _, east, _ = self.bbox
+        middle = (west + (east if east >= west else east + 360)) / 2
+        centre = zone * 6 - 183 if zone else (middle + 180) % 360 - 180
         return (self.acquired + timedelta(hours=centre / 15)).date()
 
     @property
@@ -66,6 +98,67 @@ def mosaic_order(scene: Scene) -> tuple[float, float, str]:
     return (scene.cloud_cover, -scene.acquired.timestamp(), scene.id)
 
 
+SAME = timedelta(seconds=2)
+"""Acquisitions of one satellite over one tile that lie no further apart are one, processed more than once. (Two datastrips of
+one Sentinel-2 pass over a tile lie further apart, and are both kept.)"""
+
+
+def newest(scenes: Iterable[Scene]) -> list[Scene]:
+    """Scenes without those that a later processing of the same acquisition replaces, in their order."""
+    kept: list[Scene] = []
+    latest: dict[tuple[str, ...], list[int]] = {}
+    for scene in scenes:
+        key = (scene.sensor, scene.level, scene.platform, scene.tile or scene.id, scene.track)
+        for index in latest.setdefault(key, []):
+            if abs(kept[index].acquired - scene.acquired) <= SAME:
+                kept[index] = max(kept[index], scene, key=lambda s: (s.processed, s.revision, s.id))
+                break
+        else:
+            latest[key].append(len(kept))
+            kept.append(scene)
+    return kept
+
+
+@dataclass(frozen=True)
+class Group:
+    """Scenes that make one image: an optical sensor's of a solar day, or a radar's of one pass."""
+
+    sensor: str
+    """Name of the sensor."""
+    level: str
+    """Processing level."""
+    day: date
+    """Solar day."""
+    track: str
+    """Relative orbit and datatake of a radar; empty for an optical sensor."""
+    scenes: tuple[Scene, ...]
+    """In the order in which they are laid down: a pixel is the first scene's that has one."""
+
+    @property
+    def acquired(self) -> datetime:
+        """Time of its earliest scene."""
+        return min(scene.acquired for scene in self.scenes)
+
+    @property
+    def cloud_cover(self) -> float:
+        """Mean cloud cover of its scenes, percent."""
+        return sum(scene.cloud_cover for scene in self.scenes) / len(self.scenes)
+
+
+def groups(scenes: Iterable[Scene]) -> list[Group]:
+    """Scenes as images, oldest first: acquisitions processed more than once reduced to the newest, the others mosaicked.
+
+    Optical scenes by solar day, radar scenes by solar day, relative orbit and datatake; within a group least cloudy, then
+    newest, then by id.
+    """
+    found: dict[tuple[str, str, date, str], list[Scene]] = {}
+    for scene in sorted(newest(scenes), key=mosaic_order):
+        track = scene.track if sensor(scene.sensor).grouped_by == "track" else ""
+        found.setdefault((scene.sensor, scene.level, scene.solar_day, track), []).append(scene)
+    made = [Group(*key, scenes=tuple(members)) for key, members in found.items()]
+    return sorted(made, key=lambda g: (g.day, g.acquired, g.sensor, g.level, g.track))
+
+
 def touching(scenes: Iterable[Scene], geobox: GeoBox) -> list[Scene]:
     """The scenes that may have pixels in a GeoBox, in their order.
 
@@ -75,18 +168,27 @@ def touching(scenes: Iterable[Scene], geobox: GeoBox) -> list[Scene]:
     window, crs = geobox.boundingbox, str(geobox.crs)
     found = []
     for scene in scenes:
-        left, bottom, right, top = _footprint(scene.bbox, scene.extent, scene.epsg, crs)
+        left, bottom, right, top = _footprint(scene.bbox, scene.extent, scene.crs, crs)
         if left < window.right and window.left < right and bottom < window.top and window.bottom < top:
             found.append(scene)
     return found
 
 
+EVERYWHERE = (float("-inf"), float("-inf"), float("inf"), float("inf"))
+
+
 @cache
-def _footprint(bbox: Bounds, extent: Bounds | None, epsg: int, crs: str) -> Bounds:
-    """Bounds of a scene in a CRS."""
-    boxes = [_projected(bbox, "EPSG:4326", crs)]
-    if extent is not None:
-        boxes.append(_projected(extent, f"EPSG:{epsg}", crs))
+def _footprint(bbox: Bounds, extent: Bounds | None, source: str | None, crs: str) -> Bounds:
+    """Bounds of a scene in a CRS; everywhere where they cannot be told."""
+    west, south, east, north = bbox
+    boxes = []
+    if extent is not None and source is not None:
+        boxes.append(_projected(extent, source, crs))
+    if west <= east:
+        boxes.append(_projected(bbox, "EPSG:4326", crs))
+    elif not boxes:  # across the antimeridian: its parts on either side
+        boxes += [_projected((west, south, 180.0, north), "EPSG:4326", crs)]
+        boxes += [_projected((-180.0, south, east, north), "EPSG:4326", crs)]
     left, bottom, right, top = zip(*boxes, strict=True)
     return min(left), min(bottom), max(right), max(top)
 
@@ -97,4 +199,6 @@ def _projected(bounds: Bounds, source: str, crs: str) -> Bounds:
         return bounds
     side = max(bounds[2] - bounds[0], bounds[3] - bounds[1])
     left, bottom, right, top = box(*bounds, source).to_crs(crs, resolution=side / 50).boundingbox.bbox
+    if not all(isfinite(value) for value in (left, bottom, right, top)):
+        return EVERYWHERE
     return left, bottom, right, top

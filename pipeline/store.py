@@ -29,10 +29,10 @@ from zarr.codecs import BloscCodec
 
 from pipeline.encoding import Encoding
 from pipeline.errors import Refused, StoreFull
+from pipeline.flags import Flag
 from pipeline.job import Job
 from pipeline.lattice import Box, Chunk, Lattice, Layout
 from pipeline.ledger import FOLDER, Ledger
-from pipeline.radiometry import Flag
 
 INNER = 300
 """Edge of a Zarr chunk inside a shard, pixels: the divisor of the core's that is nearest to it."""

@@ -142,7 +142,7 @@ def test_api_is_paged_through(service):
     assert len(scenes) == 6  # three copies of two days, two a page
     assert {scene.level for scene in scenes} == {"L2A"}
     assert len(service.searches) == 3
-    assert scenes[0].hrefs["B05"].startswith(service.address)
+    assert scenes[0].assets["B05"].address.startswith(service.address)
     assert [scene.acquired for scene in scenes] == sorted(scene.acquired for scene in scenes)
 
 
@@ -162,7 +162,7 @@ def test_a_service_that_stays_down_is_refused_in_one_sentence(service):
 def test_static_catalog_over_http_and_its_files_are_read_from_the_same_host(service):
     scenes = find(query(f"{service.address}/catalog.json"))
     assert [scene.id for scene in scenes] == ["S2A_33UVT_20240601_SIM_L2A", "S2A_33UVT_20240606_SIM_L2A"]
-    assert scenes[0].hrefs["B02"].startswith(service.address)
+    assert scenes[0].assets["B02"].address.startswith(service.address)
 
 
 def test_a_run_over_http_is_that_over_files(service, archive, tmp_path, go):

@@ -9,8 +9,8 @@ import pipeline.access
 from flows.prepare import prepare
 from flows.road import planned
 from flows.spec import validate
-from pipeline.cube import assemble
 from pipeline.engine import lazy
+from pipeline.tree import assemble
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import yaml
 from conftest import ALL_BANDS, fusecube
 from rasterio.windows import from_bounds
 
-from pipeline.radiometry import Flag
+from pipeline.flags import Flag
 from pipeline.summary import current, digest
 
 TEN = ("B02", "B03", "B04", "B08")

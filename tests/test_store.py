@@ -11,7 +11,7 @@ import rioxarray  # noqa: F401  (finds the CRS)
 import xarray as xr
 from conftest import ALL_BANDS, fusecube, specification
 
-from pipeline.radiometry import Flag
+from pipeline.flags import Flag
 from pipeline.store import Store
 
 

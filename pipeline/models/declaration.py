@@ -125,8 +125,8 @@ class FusionModel:
         table = sensor(wanted.sensor)
         for name in wanted.bands:
             table.band(name)
-            if not any(name in scene.hrefs for scene in scenes if scene.sensor == table.name):
-                have = sorted({band for scene in scenes for band in scene.hrefs})
+            if not any(name in scene.assets for scene in scenes if scene.sensor == table.name):
+                have = sorted({band for scene in scenes for band in scene.assets})
                 raise Refused(
                     f"model '{self.name}' needs band {name}, which none of the {len(scenes)} scenes has "
                     f"(they have {', '.join(have) or 'none'}); choose with bands: [...]."

@@ -8,13 +8,13 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cube import read
+from pipeline.errors import Refused
+from pipeline.flags import Flag
 from pipeline.lattice import Box, Lattice
 from pipeline.models.declaration import FusionModel
-from pipeline.radiometry import Flag, classified, coding, reflectance
+from pipeline.mosaic import lay, lay_flags, quality_of
 from pipeline.reader import Journal
 from pipeline.scene import Scene
-from pipeline.sensors import sensor
 
 EDGE = 600
 """Edge of a window in pixels of 10 m: ten kernels of the coarsest ratio, and little enough to read many."""
@@ -43,8 +43,10 @@ class Window:
 
 def lattice_of(model: FusionModel, scene: Scene) -> Lattice:
     """The lattice of a scene's own CRS, on which its native pixels are read untouched."""
+    if scene.crs is None:
+        raise Refused(f"scene {scene.id} states no projection, so it cannot be taught; add proj:code to the item.")
     step = Lattice.common_step(model.step_resolutions)
-    return Lattice(f"EPSG:{scene.epsg}", Fraction(model.output.resolution), step)
+    return Lattice(scene.crs, Fraction(model.output.resolution), step)
 
 
 def places(scene: Scene, lattice: Lattice) -> list[Box]:
@@ -53,7 +55,7 @@ def places(scene: Scene, lattice: Lattice) -> list[Box]:
     Laid from the scene's own corner; those cut short by its border count from ``SMALLEST`` up. Empty where the metadata
     does not state the extent in the lattice's CRS.
     """
-    if scene.extent is None or f"EPSG:{scene.epsg}" != lattice.crs:
+    if scene.extent is None or scene.crs != lattice.crs:
         return []
     whole = lattice.box(scene.extent)
     step, least = EDGE // lattice.pixels(), SMALLEST // lattice.pixels()
@@ -84,11 +86,7 @@ def windows(model: FusionModel, scene: Scene, lattice: Lattice, count: int) -> I
 def read_window(model: FusionModel, scene: Scene, lattice: Lattice, box: Box) -> Window:
     """A window of a scene on the native grids of a model's inputs."""
     journal = Journal()
-    inputs = []
-    for wanted in model.inputs:
-        geobox = lattice.geobox(box, wanted.resolution)
-        numbers = read([scene], geobox, wanted.bands, journal)[0].compute(scheduler="synchronous").values
-        inputs.append(reflectance(numbers, coding(scene)))
+    inputs = [lay([scene], lattice.geobox(box, i.resolution), i.bands, journal).values for i in model.inputs]
     for place, reason in journal.failures.items():
         raise OSError(f"{scene.id}: {reason} ({place.rpartition('/')[2]})")
     return Window(scene.id, scene.level, tuple(_clear(model, scene, lattice, box, inputs)))
@@ -97,18 +95,18 @@ def read_window(model: FusionModel, scene: Scene, lattice: Lattice, box: Box) ->
 def _clear(
     model: FusionModel, scene: Scene, lattice: Lattice, box: Box, inputs: Sequence[NDArray[np.float32]]
 ) -> Iterator[NDArray[np.float32]]:
-    """Inputs with NaN under clouds and their shadows, where the scene has a classification."""
-    classes = sensor(model.inputs[0].sensor).classification
-    if classes is None or classes.name not in scene.hrefs:
+    """Inputs with NaN under clouds and their shadows, where the scene has a quality layer."""
+    layers = quality_of(scene)
+    if not layers:
         yield from inputs
         return
-    codes = read([scene], lattice.geobox(box, classes.resolution), [classes.name])[0, 0]
-    cloudy = (classified(codes.compute(scheduler="synchronous").values) & np.uint16(CLOUDY)) > 0  # (rows, cols)
+    native = layers[0].resolution
+    cloudy = (lay_flags([scene], lattice.geobox(box, native)) & np.uint16(CLOUDY)) > 0  # (rows, cols)
     for wanted, x in zip(model.inputs, inputs, strict=True):
-        if wanted.resolution <= classes.resolution:
-            times = classes.resolution // wanted.resolution
+        if wanted.resolution <= native:
+            times = native // wanted.resolution
             mask: NDArray[np.bool_] = cloudy.repeat(times, axis=0).repeat(times, axis=1)
         else:
-            times = wanted.resolution // classes.resolution
+            times = wanted.resolution // native
             mask = np.any(cloudy.reshape(x.shape[1], times, x.shape[2], times), axis=(1, 3))
         yield np.where(mask, np.float32(np.nan), x)

@@ -23,8 +23,8 @@ def tiled(folder: Path, size: int) -> Path:
     corner = lattice.box((399960.0, 5799960.0, 399960.0, 5799960.0))
     area = Box(corner.left, corner.top, corner.left + size // 6, corner.top + size // 6)
     for band in SENTINEL2.bands:
-        asset = item.assets[band.asset]
-        with rasterio.open(source.assets[band.asset].get_absolute_href()) as file:
+        asset = item.assets[band.common]
+        with rasterio.open(source.assets[band.common].get_absolute_href()) as file:
             pixels = file.read(1)
         length = size * 10 // band.resolution
         times = -(-length // pixels.shape[0])
@@ -34,7 +34,7 @@ def tiled(folder: Path, size: int) -> Path:
         write_cog(path, mirrored[None], grid, nodata=0)
         asset.href = str(path)
         asset.extra_fields |= {"proj:shape": list(grid.shape), "proj:transform": list(grid.affine[:6])}
-    item.assets = {band.asset: item.assets[band.asset] for band in SENTINEL2.bands}
+    item.assets = {band.common: item.assets[band.common] for band in SENTINEL2.bands}
     item.bbox = [13.0, 52.0, 14.5, 53.0]
     item.geometry = mapping(box(*item.bbox))
     item.collection_id = "sentinel-2-l1c"

@@ -11,6 +11,7 @@ from teaching import ALL_BANDS, TINY, UP_TO_20, built, native, same, tiny, weigh
 from pipeline.catalog import Query, find
 from pipeline.models.registry import build, with_weights
 from pipeline.models.weights import Card, save
+from pipeline.scene import Asset
 from pipeline.sensors import SENTINEL2
 from pipeline.training import adaptation
 from pipeline.training.adaptation import LEAST, Lesson, adapt, read_windows
@@ -54,7 +55,7 @@ def test_places_are_the_scenes_own_choice(scenes):
     pixels = [(r, c) for b in found for r in range(b.top, b.bottom) for c in range(b.left, b.right)]
     assert len(set(pixels)) == len(pixels)
     assert places(large, lattice) == found  # the same for everyone
-    assert places(replace(large, cloud_cover=90.0, hrefs={}), lattice) == found
+    assert places(replace(large, cloud_cover=90.0, assets={}), lattice) == found
     other = places(replace(large, id="another"), lattice)
     assert other != found
     assert sorted(other, key=str) == sorted(found, key=str)
@@ -75,7 +76,7 @@ def test_a_window_is_native_reflectance(clear, scenes):
     assert [x.shape for x in window.inputs] == [(4, 600, 600), (6, 300, 300)]
     for wanted, x in zip(model.inputs, window.inputs, strict=True):
         for band, plane in zip(wanted.bands, x, strict=True):
-            with rasterio.open(scenes[0].hrefs[band]) as file:
+            with rasterio.open(scenes[0].assets[band].address) as file:
                 numbers = file.read(1)
             np.testing.assert_allclose(plane, numbers * 1e-4 - 0.1, rtol=0, atol=1e-6)
 
@@ -86,7 +87,7 @@ def test_clouds_and_their_shadows_are_gaps(scenes, monkeypatch):
     lattice = lattice_of(model, scene)
     (box,) = places(scene, lattice)
     window = read_window(model, scene, lattice, box)
-    with rasterio.open(scene.hrefs["SCL"]) as file:
+    with rasterio.open(scene.assets["SCL"].address) as file:
         cloudy = np.isin(file.read(1), [3, 8, 9, 10])
     assert 0.05 < cloudy.mean() < 0.5
     expected = cloudy.repeat(2, axis=0).repeat(2, axis=1), cloudy, cloudy.reshape(100, 3, 100, 3).any(axis=(1, 3))
@@ -94,7 +95,7 @@ def test_clouds_and_their_shadows_are_gaps(scenes, monkeypatch):
         for plane in x:
             np.testing.assert_array_equal(np.isnan(plane), gaps)
     # without a classification nothing is known of clouds
-    bare = replace(scene, hrefs={k: v for k, v in scene.hrefs.items() if k != "SCL"})
+    bare = replace(scene, assets={k: v for k, v in scene.assets.items() if k != "SCL"})
     assert all(np.isfinite(x).all() for x in read_window(model, bare, lattice, box).inputs)
     # it has to be worth it
     share = np.isfinite(window.inputs[-1]).mean()
@@ -133,7 +134,7 @@ def test_windows_that_are_not_worth_it_are_passed_over_and_only_so_many_tried(sc
 
 
 def test_a_file_that_cannot_be_read_is_named(scenes, tmp_path):
-    scene = replace(scenes[0], hrefs=dict(scenes[0].hrefs) | {"B05": str(tmp_path / "gone.tif")})
+    scene = replace(scenes[0], assets=dict(scenes[0].assets) | {"B05": Asset(str(tmp_path / "gone.tif"))})
     model = tiny()
     with pytest.raises(OSError, match=rf"{scene.id}: .*\(.*gone\.tif|{scene.id}: .*B05"):
         list(windows(model, scene, lattice_of(model, scene), 1))

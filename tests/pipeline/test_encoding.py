@@ -8,7 +8,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from pipeline.encoding import ENCODINGS, encoding
 from pipeline.errors import Refused
-from pipeline.radiometry import Coding, reflectance
+from pipeline.radiometry import decode
+from pipeline.sensors import Coding
 
 UINT16, FLOAT32 = ENCODINGS["uint16"], ENCODINGS["float32"]
 HALF = 0.5e-4
@@ -63,7 +64,7 @@ def test_whatever_is_beyond_is_reported_at_the_nearer_end(value):
 def test_every_digital_number_of_sentinel2_survives_exactly(offset, shift):
     numbers = np.arange(1, 65535 - shift + 1).astype(np.uint16)
     assert numbers.max() >= 28000
-    stored, beyond = UINT16.encode(reflectance(numbers, Coding(1e-4, offset, 0, 65535)))
+    stored, beyond = UINT16.encode(decode(numbers, Coding(1e-4, offset, 0, 65535)))
     assert not beyond.any()
     np.testing.assert_array_equal(stored, numbers + shift)
     back = np.rint((UINT16.decode(stored) - offset) / 1e-4)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.fuse import dilate
+from pipeline.flags import dilate
 from pipeline.inference import infer
 from pipeline.models.registry import bicubic, build, identity, untrained_residual
 from pipeline.sensors import SENTINEL2

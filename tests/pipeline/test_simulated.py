@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.degrade import SUPPORT, degrade
 from pipeline.lattice import Box, Lattice
-from pipeline.radiometry import OFFSET, Coding, reflectance
-from pipeline.sensors import SENTINEL2
+from pipeline.radiometry import OFFSET, decode
+from pipeline.sensors import SENTINEL2, Coding
 from pipeline.simulated.archive import simulate
 from pipeline.simulated.sentinel2 import NOISE, observe, render
 from pipeline.simulated.spectra import CURVES, ENDMEMBERS, KNOTS, through
@@ -84,7 +84,7 @@ def test_digital_numbers_carry_the_offset(clear):
         truth, numbers = clear.truth[BAND[name]], clear.numbers[name]
         assert numbers.dtype == np.uint16
         assert np.abs(numbers - (truth * 10000.0 + 1000)).max() <= 6 * NOISE * 10000 + 0.5
-        seen = reflectance(numbers, Coding(1e-4, OFFSET, 0, 65535))
+        seen = decode(numbers, Coding(1e-4, OFFSET, 0, 65535))
         assert np.abs(seen - truth).max() < 6 * NOISE + 0.5e-4
 
 

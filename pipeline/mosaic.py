@@ -1,0 +1,73 @@
+"""The scenes of one group laid down as one image: quantities, and the flags that go with them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from pipeline.cube import read
+from pipeline.flags import flagged
+from pipeline.radiometry import coding, decode, without_border_noise
+from pipeline.reader import Journal
+from pipeline.scene import Scene, touching
+from pipeline.sensors import Quality, sensor
+
+
+@dataclass(frozen=True)
+class Image:
+    """What one group of scenes holds on the pixels of a GeoBox."""
+
+    values: NDArray[np.float32]
+    """The quantity, (bands, rows, cols); NaN where no scene has a value."""
+    saturated: NDArray[np.bool_]
+    """Where any band is saturated, (rows, cols)."""
+
+
+def lay(scenes: Sequence[Scene], geobox: GeoBox, bands: Sequence[str], journal: Journal | None = None) -> Image:
+    """Bands of scenes on the pixels of ``geobox``, in their order: a pixel is the first scene's that has a value.
+
+    Without a journal a file that cannot be read raises ``OSError``; with one it is nodata and named there.
+    """
+    out = np.full((len(bands), *geobox.shape), np.nan, np.float32)
+    saturated = np.zeros(geobox.shape, bool)
+    missing = np.ones(out.shape, bool)
+    for scene in touching(scenes, geobox):
+        if not missing.any():
+            break
+        numbers = read([scene], geobox, bands, journal)[0].compute(scheduler="synchronous").values
+        codings = [coding(scene, band) for band in bands]
+        for index, (plane, how) in enumerate(zip(numbers, codings, strict=True)):
+            if how.saturated is not None and plane.max() == how.saturated:
+                saturated |= (plane == how.saturated) & missing[index]
+            values = decode(plane, how)
+            if scene.sensor == "sentinel-1":
+                values = without_border_noise(values)
+            np.copyto(out[index], values, where=missing[index])
+        missing = np.isnan(out)
+    return Image(out, saturated)
+
+
+def lay_flags(scenes: Sequence[Scene], geobox: GeoBox, journal: Journal | None = None) -> NDArray[np.uint16]:
+    """Flags of the scenes' quality layers on the pixels of ``geobox``, (rows, cols), laid down in the same order.
+
+    No flags where no scene has a quality layer.
+    """
+    flags = np.zeros(geobox.shape, np.uint16)
+    missing = np.ones(geobox.shape, bool)
+    for scene in touching(scenes, geobox):
+        layers = quality_of(scene)
+        if not layers or not missing.any():
+            continue
+        codes = [read([scene], geobox, [q.name], journal)[0, 0].compute(scheduler="synchronous").values for q in layers]
+        here = missing & (codes[0] != layers[0].nodata)
+        for layer, plane in zip(layers, codes, strict=True):
+            flags[here] |= flagged(plane[here], layer.meaning)
+        missing &= ~here
+    return flags
+
+
+def quality_of(scene: Scene) -> tuple[Quality, ...]:
+    """The quality layers that a scene has."""
+    return tuple(q for q in sensor(scene.sensor).product(scene.level).quality if q.name in scene.assets)

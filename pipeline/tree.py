@@ -1,0 +1,128 @@
+"""The lazy tree: every sensor on one reference grid, one node per sensor and resolution, (time, band, y, x).
+
+Nothing is read until it is computed; then a chunk of a node reads the few scenes that touch it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask.base import tokenize
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from pipeline.lattice import Layout
+from pipeline.mosaic import lay, lay_flags, quality_of
+from pipeline.scene import Group, Scene, groups
+from pipeline.sensors import sensor
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node: the images of a sensor at one resolution."""
+
+    layout: Layout
+    """The reference grid, and its chunks."""
+    resolution: int
+    """Ground sampling distance in metres."""
+    bands: tuple[str, ...]
+    """Bands of the sensor."""
+    groups: tuple[Group, ...]
+    """Images, oldest first."""
+
+    @property
+    def chunks(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Rows and columns of the cores, in pixels."""
+        n = self.layout.lattice.pixels(self.resolution)
+        rows = [self.layout.slot(row, 0).height * n for row in range(self.layout.rows)]
+        cols = [self.layout.slot(0, col).width * n for col in range(self.layout.cols)]
+        return tuple(rows), tuple(cols)
+
+
+def assemble(scenes: Sequence[Scene], layout: Layout, bands: Sequence[str] | None = None) -> xr.DataTree:
+    """The tree of scenes over a layout, ``/sensor/10m`` and so on; dask chunks are the layout's cores.
+
+    Parameters
+    ----------
+    scenes
+        Of any sensors.
+    layout
+        The reference grid: its step holds whole pixels of every resolution.
+    bands
+        Only these bands; by default all that the scenes have.
+
+    A node holds the quantity (``reflectance``, ``gamma_nought``, …), one time an image: optical scenes mosaicked by solar day,
+    radar scenes by pass; and ``flags``, (time, y, x). A file that cannot be read raises ``OSError`` when computed.
+    """
+    made = groups(scenes)
+    nodes = {}
+    for name in dict.fromkeys(group.sensor for group in made):
+        here = tuple(group for group in made if group.sensor == name)
+        table = sensor(name)
+        have = {band for group in here for scene in group.scenes for band in scene.assets}
+        wanted = [b for b in table.bands if b.name in have and (bands is None or b.name in bands)]
+        for resolution in sorted({band.resolution for band in wanted}):
+            names = tuple(band.name for band in wanted if band.resolution == resolution)
+            nodes[f"/{name}/{resolution}m"] = _dataset(Node(layout, resolution, names, here))
+    return xr.DataTree.from_dict(nodes)
+
+
+def _dataset(node: Node) -> xr.Dataset:
+    """The lazy Dataset of a node, with coordinates that say what it is."""
+    lattice, table = node.layout.lattice, sensor(node.groups[0].sensor)
+    geobox = lattice.geobox(node.layout.frame, node.resolution)
+    product = table.product(node.groups[0].level)
+    coords = {
+        "time": np.array([g.acquired.replace(tzinfo=None) for g in node.groups], "datetime64[ns]"),
+        "band": list(node.bands),
+        "y": geobox.coords["y"].values,
+        "x": geobox.coords["x"].values,
+        "id": ("time", [" ".join(s.id for s in g.scenes) for g in node.groups]),
+        "platform": ("time", [" ".join(dict.fromkeys(s.platform for s in g.scenes)) for g in node.groups]),
+        "cloud_cover": ("time", [g.cloud_cover for g in node.groups], {"units": "percent"}),
+        "wavelength": ("band", [table.band(b).center for b in node.bands], {"units": "nm"}),
+    }
+    times, (rows, cols) = (1,) * len(node.groups), node.chunks
+    values = da.map_blocks(
+        _values,
+        chunks=(times, (1,) * len(node.bands), rows, cols),
+        dtype=np.float32,
+        meta=np.empty((0, 0, 0, 0), np.float32),
+        name=f"quantity-{tokenize(node)}",
+        node=node,
+    )
+    attributes = {"long_name": f"{product.quantity}, {table.name} {product.level}", "units": "1"}
+    variables: dict[str, tuple] = {_variable(product.quantity): (("time", "band", "y", "x"), values, attributes)}
+    if any(quality_of(scene) for group in node.groups for scene in group.scenes):
+        flags = da.map_blocks(
+            _flags,
+            chunks=(times, rows, cols),
+            dtype=np.uint16,
+            meta=np.empty((0, 0, 0), np.uint16),
+            name=f"flags-{tokenize(node)}",
+            node=node,
+        )
+        variables["flags"] = (("time", "y", "x"), flags, {"long_name": "why a pixel is what it is"})
+    return xr.Dataset(variables, coords=coords).rio.write_crs(lattice.crs)
+
+
+def _variable(quantity: str) -> str:
+    """Name of the variable that holds a quantity."""
+    return "reflectance" if "reflectance" in quantity else quantity.replace(" ", "_")
+
+
+def _window(node: Node, row: int, col: int) -> GeoBox:
+    return node.layout.lattice.geobox(node.layout.slot(row, col), node.resolution)
+
+
+def _values(node: Node, block_id: tuple[int, int, int, int] | None = None) -> NDArray[np.float32]:
+    """One chunk of a node: one time, one band."""
+    time, band, row, col = block_id or (0, 0, 0, 0)
+    return lay(node.groups[time].scenes, _window(node, row, col), [node.bands[band]]).values[None]
+
+
+def _flags(node: Node, block_id: tuple[int, int, int] | None = None) -> NDArray[np.uint16]:
+    time, row, col = block_id or (0, 0, 0)
+    return lay_flags(node.groups[time].scenes, _window(node, row, col))[None]
