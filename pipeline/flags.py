@@ -41,6 +41,9 @@ class Flag(IntFlag):
     """Near a cloud or its shadow: within the dilation of the product, or of the specification."""
 
 
+CLOUDY = np.uint16(Flag.CLOUD | Flag.CIRRUS | Flag.SHADOW)
+"""Flags of clouds and what they hide: what dilation grows from, and what the clearest dates have least of."""
+
 # Scene classification codes of Sentinel-2 L2A: Level-2A Algorithm Theoretical Basis Document, S2-PDGS-MPC-ATBD-L2A.
 # Dark areas (2), vegetation (4), bare soil (5) and unclassified (7) carry no flag.
 SCL = {
@@ -53,19 +56,30 @@ SCL = {
     11: Flag.SNOW,
 }
 
-# Fmask codes of Digital Earth Australia (0 nodata, 1 clear, 2 cloud, 3 shadow, 4 snow, 5 water): product description of
-# ga_ls8c_ard_3, layer oa_fmask.
+# Classes of Fmask as Digital Earth Australia keeps them (0 nodata, 1 clear, 2 cloud, 3 shadow, 4 snow, 5 water): product
+# description of ga_ls8c_ard_3, layer oa_fmask; python-fmask, output classes.
 FMASK_DEA = {2: Flag.CLOUD, 3: Flag.SHADOW, 4: Flag.SNOW, 5: Flag.WATER}
 
-# QA_PIXEL of Landsat Collection 2 (LSDS-1619, table 6-3): single bits.
+# QA_PIXEL of Landsat Collection 2 (LSDS-1619 and LSDS-1618, Level 2 Science Product Guides, "Pixel Quality Assessment"): bit
+# 0 fill, 1 dilated cloud, 2 cirrus (8 and 9 only), 3 cloud, 4 shadow, 5 snow, 6 clear, 7 water; 8 to 15 confidences, which
+# these follow from.
 QA_PIXEL = {1: Flag.NEAR, 2: Flag.CIRRUS, 3: Flag.CLOUD, 4: Flag.SHADOW, 5: Flag.SNOW, 7: Flag.WATER}
 
-# Fmask of HLS (User Guide v2.0, table 9): 0 cirrus (reserved in v2.0), 1 cloud, 2 beside cloud or shadow, 3 shadow,
-# 4 snow, 5 water.
+# Fmask of HLS (User Guide v2.0, quality assessment layer): 0 cirrus (reserved, not set in v2.0), 1 cloud, 2 beside cloud or
+# shadow, 3 shadow, 4 snow, 5 water; 6 and 7 are how much aerosol was corrected for, and carry no flag.
 FMASK_HLS = {0: Flag.CIRRUS, 1: Flag.CLOUD, 2: Flag.NEAR, 3: Flag.SHADOW, 4: Flag.SNOW, 5: Flag.WATER}
 
-# QA_RADSAT of Landsat Collection 2 (LSDS-1619, table 6-4): bits 0 to 6 and 8 say which bands are saturated.
-QA_RADSAT = dict.fromkeys((0, 1, 2, 3, 4, 5, 6, 8), Flag.SATURATED)
+# QA_RADSAT of Landsat Collection 2 (same guides): bits 0 to 6 and 8 say which bands are saturated, 9 (4 to 7 only) that the
+# pixel was dropped by the detector. Bit 11, hidden by terrain (8 and 9 only), carries no flag.
+QA_RADSAT = dict.fromkeys((0, 1, 2, 3, 4, 5, 6, 8, 9), Flag.SATURATED)
+
+# Unusable data mask (UDM2, layer 8), Planet, "Usable Data Mask": bit 0 not imaged, 1 cloud by an older algorithm that the
+# layer of clouds supersedes; 2 to 7 missing or suspect data in a band.
+UNUSABLE = dict.fromkeys((2, 3, 4, 5, 6, 7), Flag.SATURATED)
+
+# Pixel reliability of MOD13 (Vegetation Index User's Guide, collection 6.1, "VI pixel reliability"): -1 fill, 0 good, 1
+# marginal, 2 snow or ice, 3 cloudy.
+RELIABILITY = {2: Flag.SNOW, 3: Flag.CLOUD}
 
 
 def _classes(codes: Mapping[int, Flag], size: int) -> NDArray[np.uint16]:
@@ -83,30 +97,26 @@ def _bits(meaning: Mapping[int, Flag], size: int) -> NDArray[np.uint16]:
 
 
 def _bqa() -> NDArray[np.uint16]:
-    """Landsat Level-1 before collections (Landsat 8 Data Users Handbook, version 1, table 5-7): confidences of two bits, of
-    which medium and high count; bits 4 water, 10 snow, 12 cirrus, 14 cloud."""
-    codes, table = np.arange(2**16), np.zeros(2**16, np.uint16)
+    """Landsat 8 Level-1 before collections (Data Users Handbook, version 1, quality assessment band): bit 0 fill, 1 dropped
+    frame, 2 hidden by terrain, then confidences of two bits, of which medium and high count: 4 water, 10 snow, 12 cirrus, 14
+    cloud. Shadow was not assessed."""
+    codes, table = np.arange(2**16), _bits({1: Flag.SATURATED}, 2**16)
     for bit, flag in {4: Flag.WATER, 10: Flag.SNOW, 12: Flag.CIRRUS, 14: Flag.CLOUD}.items():
         table[(codes >> bit) & 3 >= 2] |= np.uint16(flag)
     return table
 
 
 def _state() -> NDArray[np.uint16]:
-    """MODIS state QA (MODIS Surface Reflectance User's Guide, collection 6, table 13): bits 0-1 cloud state (1 cloudy, 2
-    mixed), 2 shadow, 3-5 land and water (1 is land, 2 shoreline), 8-9 cirrus (2 average, 3 high), 12 and 15 snow, 13 beside
-    cloud."""
-    codes, table = np.arange(2**16), np.zeros(2**16, np.uint16)
+    """MODIS state QA (MODIS Surface Reflectance User's Guide, collection 6, "state QA"): bits 0-1 cloud state (1 cloudy, 2
+    mixed, 3 not set and assumed clear), 2 shadow, 3-5 land and water (1 is land, 2 shoreline), 8-9 cirrus (2 average, 3
+    high), 10 cloud by the product's own algorithm, 12 and 15 snow by either, 13 beside cloud; 65535 is fill."""
+    codes = np.arange(2**16)
     cloud, land, cirrus = codes & 3, (codes >> 3) & 7, (codes >> 8) & 3
-    snow = ((codes >> 12) | (codes >> 15)) & 1 == 1
-    for where, flag in (
-        ((cloud == 1) | (cloud == 2), Flag.CLOUD),
-        ((codes >> 2) & 1 == 1, Flag.SHADOW),
-        ((land != 1) & (land != 2), Flag.WATER),
-        (cirrus >= 2, Flag.CIRRUS),
-        (snow, Flag.SNOW),
-        ((codes >> 13) & 1 == 1, Flag.NEAR),
-    ):
-        table[where] |= np.uint16(flag)
+    table = _bits({2: Flag.SHADOW, 10: Flag.CLOUD, 12: Flag.SNOW, 13: Flag.NEAR, 15: Flag.SNOW}, 2**16)
+    table[(cloud == 1) | (cloud == 2)] |= np.uint16(Flag.CLOUD)
+    table[(land != 1) & (land != 2)] |= np.uint16(Flag.WATER)
+    table[cirrus >= 2] |= np.uint16(Flag.CIRRUS)
+    table[65535] = 0
     return table
 
 
@@ -117,7 +127,9 @@ _TABLES: Mapping[str, Callable[[], NDArray[np.uint16]]] = {
     "qa_pixel": lambda: np.where(np.arange(2**16) & 1, 0, _bits(QA_PIXEL, 2**16)).astype(np.uint16),
     "qa_radsat": lambda: _bits(QA_RADSAT, 2**16),
     "bqa": _bqa,
-    "state": lambda: np.where(np.arange(2**16) == 65535, 0, _state()).astype(np.uint16),
+    "state": _state,
+    "reliability": lambda: _classes(RELIABILITY, 256),
+    "udm2_unusable": lambda: np.where(np.arange(256) & 1, 0, _bits(UNUSABLE, 256)).astype(np.uint16),
     "udm2_snow": lambda: _classes({1: Flag.SNOW}, 256),
     "udm2_shadow": lambda: _classes({1: Flag.SHADOW}, 256),
     "udm2_light_haze": lambda: _classes({1: Flag.CIRRUS}, 256),
@@ -132,13 +144,13 @@ def _table(meaning: str) -> NDArray[np.uint16]:
     return _TABLES[meaning]()
 
 
-def flagged(codes: NDArray[np.unsignedinteger], meaning: str) -> NDArray[np.uint16]:
-    """Flags (``Flag``) of quality codes of any shape."""
+def flagged(codes: NDArray[np.integer], meaning: str) -> NDArray[np.uint16]:
+    """Flags (``Flag``) of quality codes of any shape; a code below 0 is a fill, and carries none."""
     return _table(meaning)[codes]
 
 
 def dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """Where a pixel of the mask, (rows, cols), lies within ``radius`` rows and columns."""
+    """Where a pixel of the mask, (rows, cols), lies within ``radius`` rows and columns: a square of 2 radius + 1."""
     for axis in (0, 1):
         sums = np.cumsum(np.pad(mask, [(radius + 1, radius) if a == axis else (0, 0) for a in (0, 1)]), axis=axis)
         length = mask.shape[axis]

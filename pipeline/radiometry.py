@@ -4,9 +4,9 @@ The table of the sensor says how a product is coded; what an item states of itse
 contradict each other, or the statements contradict themselves, the scene is refused rather than guessed at.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from math import isnan, radians, sin
+from math import isfinite, isnan, radians, sin
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +28,13 @@ LEAST_POWER = 1e-4
 doi:10.3390/rs10121907."""
 
 TOLERANCE = 1e-3
-"""Relative difference up to which a stated scale is the table's: some services round it."""
+"""Relative difference up to which a stated scale is the table's, and a tenth of that in an offset: some services round."""
 
+STRETCH = 1000
+"""How many times the usual scale a sound one may be, or how many times less: eight bits instead of sixteen lie within."""
 
-LAWS: Mapping[str, Law] = {"dB": "decibel", "amplitude": "amplitude"}
-"""Units that an item may state for backscatter, and what they mean."""
+LAWS: Mapping[str, Law] = {"db": "decibel", "amplitude": "amplitude"}
+"""Units that an item may state for backscatter, in lower case, and what they mean."""
 
 
 def coding(scene: Scene, band: str) -> Coding:
@@ -40,29 +42,66 @@ def coding(scene: Scene, band: str) -> Coding:
 
     Raises ``Refused``, naming the scene, where its metadata do not say, or contradict each other.
     """
-    product = sensor(scene.sensor).product(scene.level)
-    usual, asset = product.coding_of(band), scene.assets.get(band)
-    rule = RULES.get((scene.sensor, scene.level))
-    if rule is not None:
-        usual = rule(scene, band, usual)
-    elif asset is not None:
-        usual = _as_stated(scene, band, usual, asset)
-    if asset is None:
+    usual, asset = sensor(scene.sensor).product(scene.level).coding_of(band), scene.assets.get(band)
+    if asset is not None:
+        usual = _stored(scene, band, usual, asset)
+    return RULES.get((scene.sensor, scene.level), _as_stated)(scene, band, usual)
+
+
+def _stored(scene: Scene, band: str, usual: Coding, asset: Asset) -> Coding:
+    """The usual coding with the type, nodata and unit that an item states; without a word on nodata, integers that cannot
+    hold the usual one have 0."""
+    try:
+        dtype = np.dtype(asset.dtype or usual.dtype)
+    except TypeError:
+        dtype = np.dtype(object)
+    if dtype.kind not in "iuf":
+        raise Refused(
+            f"scene {scene.id} states type {asset.dtype!r} for {band}, which holds no numbers; correct the item."
+        )
+    nodata = asset.nodata
+    if nodata is not None and not isnan(nodata) and not _holds(dtype, nodata):
+        raise Refused(
+            f"scene {scene.id} states nodata {nodata:g} for {band}, where {dtype} cannot hold it; correct the item."
+        )
+    if nodata is None or (isnan(nodata) and dtype.kind != "f"):
+        nodata = usual.nodata
+        if nodata is not None and not _holds(dtype, nodata):
+            nodata = 0
+    law = LAWS.get((asset.unit or "").casefold(), usual.law)
+    return replace(usual, dtype=dtype.name, law=law, nodata=None if nodata is None or isnan(nodata) else nodata)
+
+
+def _holds(dtype: np.dtype, number: float) -> bool:
+    """Whether a type has a value for a number."""
+    if dtype.kind == "f" or not isfinite(number):
+        return dtype.kind == "f" and isfinite(number)
+    return number == int(number) and np.iinfo(dtype).min <= number <= np.iinfo(dtype).max
+
+
+def _as_stated(scene: Scene, band: str, usual: Coding) -> Coding:
+    """The coding that an item states, as far as it does; what it states must be sound.
+
+    An offset that is not stated beside a scale that is not the table's is 0 (STAC raster extension), and the table's valid
+    range, which is of its digital numbers, is then not theirs.
+    """
+    asset = scene.assets.get(band)
+    if asset is None or (asset.scale is None and asset.offset is None):
         return usual
-    law = LAWS.get(asset.unit or "", usual.law)
-    nodata = usual.nodata if asset.nodata is None else asset.nodata
-    dtype = asset.dtype or usual.dtype
-    nodata = None if nodata is None or isnan(nodata) else nodata
-    return replace(usual, law=law, nodata=nodata, dtype=dtype)
-
-
-def _as_stated(scene: Scene, band: str, usual: Coding, asset: Asset) -> Coding:
-    """The coding that an item states, as far as it does; what it states must be sound."""
-    scale = usual.scale if asset.scale is None else asset.scale
-    offset = usual.offset if asset.offset is None else asset.offset
-    if not (0 < abs(scale) < 1e6 and abs(offset) < 1e6):
-        raise Refused(f"scene {scene.id} states scale {scale} and offset {offset} for {band}; correct the item.")
-    return replace(usual, scale=scale, offset=offset)
+    scale, offset, low, high = usual.scale, usual.offset, usual.low, usual.high
+    if asset.scale is not None and abs(asset.scale - scale) > TOLERANCE * scale:
+        scale, offset, low, high = asset.scale, 0.0, None, None
+    if asset.offset is not None:
+        offset = asset.offset
+    free = usual.law != "linear" or np.dtype(usual.dtype).kind == "f"
+    most = max(usual.scale * STRETCH, 1.0 if free else 0.0)
+    furthest = 100.0 if usual.law == "decibel" else 1.0
+    if not (1e-4 / STRETCH <= scale <= most and abs(offset - usual.offset) <= furthest):
+        raise Refused(
+            f"scene {scene.id} states scale {scale:g} and offset {offset:g} for {band}, where {scene.sensor} {scene.level} "
+            f"has {usual.scale:g} and {usual.offset:g}; correct the item."
+        )
+    return replace(usual, scale=scale, offset=offset, low=low, high=high)
 
 
 def _sentinel2(scene: Scene, band: str, usual: Coding) -> Coding:
@@ -94,9 +133,11 @@ def _sentinel2(scene: Scene, band: str, usual: Coding) -> Coding:
             f"of {expected:g}, raster:bands of {band} states {stated:g}; correct the item, or set "
             "earthsearch:boa_offset_applied to true where the files were shifted already."
         )
-    offset = expected if expected is not None else stated
-    if offset not in (0.0, OFFSET):
-        raise Refused(f"scene {scene.id} states offset {offset} for {band}; Sentinel-2 knows 0 and {OFFSET}.")
+    offset = next(
+        (known for known in (0.0, OFFSET) if abs(known - (stated or expected or 0.0)) <= TOLERANCE * 0.1), None
+    )
+    if offset is None:
+        raise Refused(f"scene {scene.id} states offset {stated} for {band}; Sentinel-2 knows 0 and {OFFSET}.")
     return replace(usual, offset=offset)
 
 
@@ -110,20 +151,36 @@ def _offset_of_baseline(scene_id: str, baseline: object) -> float | None:
 
 
 def _landsat_level1(scene: Scene, band: str, usual: Coding) -> Coding:
-    """Top of atmosphere reflectance of Landsat, for the sun's height: (gain DN + bias) / sin(elevation)."""
+    """Top of atmosphere reflectance of Landsat, for the sun's height: (gain DN + bias) / sin(elevation).
+
+    The elevation is that of the scene's middle, as the metadata have it.
+    """
+    if band in THERMAL:
+        raise Refused(
+            f"scene {scene.id}: {band} of Level-1 is a radiance, of which no temperature is made; leave the band out, or take "
+            "the surface temperature of Level-2."
+        )
     elevation = scene.properties.get("view:sun_elevation")
-    if not isinstance(elevation, int | float) or not 0 < elevation <= 90:
+    if isinstance(elevation, bool) or not isinstance(elevation, int | float) or not 0 < elevation <= 90:
         raise Refused(
             f"scene {scene.id} states no view:sun_elevation above the horizon ({elevation!r}), which Level-1 reflectance "
             "needs; add the field to the item."
         )
     asset = scene.assets.get(band)
-    stated = _as_stated(scene, band, usual, asset) if asset else usual
+    if scene.platform not in ("", "landsat-8", "landsat-9") and (asset is None or asset.scale is None):
+        raise Refused(
+            f"scene {scene.id} of {scene.platform} states no scale for {band}, which differs from scene to scene; add the "
+            "gains of its metadata file to the item."
+        )
+    stated = _as_stated(scene, band, usual)
     height = sin(radians(float(elevation)))
     return replace(stated, scale=stated.scale / height, offset=stated.offset / height)
 
 
-RULES: Mapping = {
+THERMAL = ("lwir", "lwir11", "lwir12")
+"""Bands of Landsat that do not see the sun's light."""
+
+RULES: Mapping[tuple[str, str], Callable[[Scene, str, Coding], Coding]] = {
     ("sentinel-2", "L2A"): _sentinel2,
     ("sentinel-2", "L1C"): _sentinel2,
     ("landsat", "L1"): _landsat_level1,
@@ -150,12 +207,12 @@ def _decoded(numbers: NDArray, how: Coding) -> NDArray[np.float32]:
         missing |= numbers < how.low
     if how.high is not None:
         missing |= numbers > how.high
-    scaled = numbers * how.scale + how.offset
+    scaled = np.where(missing, np.nan, numbers) * how.scale + how.offset
     if how.law == "decibel":
         scaled = 10 ** (scaled / 10)
     elif how.law == "amplitude":
         scaled = scaled**2
-    return np.where(missing, np.nan, scaled).astype(np.float32)
+    return scaled.astype(np.float32)
 
 
 def without_border_noise(power: NDArray[np.float32]) -> NDArray[np.float32]:

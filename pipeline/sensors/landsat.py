@@ -20,15 +20,16 @@ _BANDS = (
     Band("lwir12", "lwir12", 30, 12005, 1010, UNKNOWN_MTF, 290.0),
 )
 
-# Collection 2 Level-2: Landsat 8-9 Collection 2 Level 2 Science Product Guide, LSDS-1619, tables 6-1 and 6-2 (valid
-# ranges 7273 to 43636 for reflectance, 0.0000275 and -0.2; 0.00341802 and 149 K for temperature); Landsat 4-7 the
-# same, LSDS-1618.
+# Collection 2 Level-2: Landsat 8-9 Collection 2 Level 2 Science Product Guide, LSDS-1619, and Landsat 4-7, LSDS-1618:
+# 0.0000275 and -0.2 for reflectance, 0.00341802 and 149 K for temperature, fill 0. The valid range of reflectance there,
+# 7273 to 43636, is that of 0 to 1: what lies outside, over deep shadow or bright cloud, was measured all the same.
 _SURFACE = Coding(2.75e-5, -0.2, nodata=0, saturated=None)
 _KELVIN = Coding(0.00341802, 149.0, nodata=0, saturated=None)
 _THERMAL = tuple((name, _KELVIN) for name in ("lwir", "lwir11", "lwir12"))
 
-# Level-1: reflectance = (2e-5 DN - 0.1) / sin(sun elevation), Landsat 8-9 Calibration and Validation Algorithm
-# Description, LSDS-1747; gains of other instruments, and of temperature, are the scene's own (MTL).
+# Level-1 of Landsat 8 and 9: reflectance = (2e-5 DN - 0.1) / sin(sun elevation), Landsat 8 Data Users Handbook, LSDS-1574,
+# section 5.2; gains of other instruments are the scene's own (MTL). Thermal bands hold radiance, of which no temperature is
+# made here (``pipeline.radiometry``).
 _TOP = Coding(2e-5, -0.1, nodata=0, saturated=65535)
 
 # Digital Earth Australia, Landsat Analysis Ready Data (ga_ls*_ard_3): reflectance x 10000, -999.

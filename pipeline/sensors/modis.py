@@ -22,10 +22,11 @@ _BANDS = (
     Band("EVI", "", 250, 0, 0, 0.30, 0.3),
 )
 
-# Surface reflectance, MOD09: x 10000, fill -28672, valid -100 to 16000 (MODIS Surface Reflectance User's Guide,
-# collection 6, tables 4 and 10). Nadir BRDF-adjusted reflectance, MCD43A4: x 10000, fill 32767, valid 0 to 32766
-# (MODIS BRDF/Albedo Product User Guide V006). Vegetation indices, MOD13Q1: x 10000, fill -3000, valid -2000 to 10000
-# (MODIS Vegetation Index User's Guide, collection 6, table 2).
+# Surface reflectance, MOD09: x 10000, fill -28672, valid -100 to 16000, state 65535 is fill (MODIS Surface Reflectance
+# User's Guide, collection 6). Nadir BRDF-adjusted reflectance, MCD43A4: x 10000, fill 32767, valid 0 to 32766 (MODIS
+# BRDF/Albedo Product User Guide, collection 6.1); its quality layers, one a band, say whether the inversion was full (0) or
+# of magnitude only (1), nothing of clouds, so that no flag comes of them. Vegetation indices, MOD13Q1: x 10000, fill -3000,
+# valid -2000 to 10000, pixel reliability -1 is fill (MODIS Vegetation Index User's Guide, collection 6.1).
 _SURFACE = Coding(1e-4, 0.0, nodata=-28672, saturated=None, dtype="int16", low=-100, high=16000)
 _NADIR = Coding(1e-4, 0.0, nodata=32767, saturated=None, dtype="int16", low=0, high=32766)
 _INDEX = Coding(1e-4, 0.0, nodata=-3000, saturated=None, dtype="int16", low=-2000, high=10000)
@@ -41,6 +42,11 @@ MODIS = Sensor(
             "MOD09A1", "surface reflectance", _SURFACE, quality=(Quality("STATE_500M", 500, "uint16", "state", 65535),)
         ),
         Product("MCD43A4", "surface reflectance, nadir", _NADIR),
-        Product("MOD13Q1", "vegetation index", _INDEX),
+        Product(
+            "MOD13Q1",
+            "vegetation index",
+            _INDEX,
+            quality=(Quality("RELIABILITY", 250, "int8", "reliability", nodata=-1),),
+        ),
     ),
 )

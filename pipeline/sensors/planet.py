@@ -3,7 +3,9 @@
 from pipeline.sensors.tables import UNKNOWN_MTF, Band, Coding, Product, Quality, Sensor
 
 # Wavelengths: Planet, PlanetScope Product Specifications (SuperDove, PSB.SD), spectral bands. Surface reflectance x
-# 10000, 0 nodata; usable data mask 2.1 (UDM2): eight layers of which the first six are classes, 1 where they hold.
+# 10000, 0 nodata. Usable data mask (UDM2.0 and 2.1, docs.planet.com/data/imagery/udm): eight layers, of which the first
+# six are classes, 1 where they hold (2.1 leaves heavy haze empty), the seventh a confidence, the eighth bits. The
+# classes have no code for what was not imaged; bit 0 of the eighth says so, which is why it comes first here.
 _BANDS = (
     Band("coastal_blue", "coastal", 3, 443, 20, UNKNOWN_MTF, 0.05),
     Band("blue", "blue", 3, 490, 50, UNKNOWN_MTF, 0.06),
@@ -24,9 +26,12 @@ PLANETSCOPE = Sensor(
             "SR",
             "surface reflectance",
             _CODING,
-            quality=tuple(
-                Quality(f"UDM2_{name}", 3, "uint8", f"udm2_{name.lower()}", 255)
-                for name in ("SNOW", "SHADOW", "LIGHT_HAZE", "HEAVY_HAZE", "CLOUD")
+            quality=(
+                Quality("UDM2_UNUSABLE", 3, "uint8", "udm2_unusable", nodata=1),
+                *(
+                    Quality(f"UDM2_{name}", 3, "uint8", f"udm2_{name.lower()}", nodata=255)
+                    for name in ("SNOW", "SHADOW", "LIGHT_HAZE", "HEAVY_HAZE", "CLOUD")
+                ),
             ),
         ),
     ),
