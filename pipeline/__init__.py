@@ -6,11 +6,11 @@ only from lines above its own)::
     errors, memory
     sensors, lattice, degrade, metrics
     scene, flags, encoding, access, consistency
-    radiometry, dialects, warp
+    radiometry, dialects, warp, dates
     catalog, reader
     cube
     mosaic
-    tree
+    clearness, tree
     models (declaration, architectures, weights, registry; layers, gates, then one network a file; sharpener)
     inference
     job, record

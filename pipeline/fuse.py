@@ -10,26 +10,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 from shapely import from_wkt
 
 from pipeline.consistency import project, projection_reach
-from pipeline.flags import Flag, dilate
+from pipeline.dates import Choice
+from pipeline.flags import CLOUDY, Flag, dilate
 from pipeline.inference import infer
 from pipeline.job import Job, Task
 from pipeline.lattice import Box
 from pipeline.measure import Measured, measure
 from pipeline.models.declaration import Input
-from pipeline.mosaic import Image, lay, lay_flags, quality_of
+from pipeline.mosaic import Image, lay, lay_quality, quality_of
 from pipeline.reader import Journal
 from pipeline.record import Record
 from pipeline.sensors import sensor
 
 if TYPE_CHECKING:
     from torch import nn
-
-CLOUDY = np.uint16(Flag.CLOUD | Flag.CIRRUS | Flag.SHADOW)
-"""Flags that are dilated."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def fuse_chunk(job: Job, task: Task, network: "nn.Module") -> Fused:
     window, core = task.chunk.window(job.halo), task.chunk.core
     margin = job.halo * job.layout.lattice.pixels()
     with watch.stage("read"):
-        days = [read_day(job, task, wanted, window, journal) for wanted in job.model.inputs]
+        days = [read_input(job, task, index, window, journal) for index in range(len(job.model.inputs))]
         inputs = [image.values for image in days]
         flags = read_flags(job, task, journal)
     with watch.stage("model"):
@@ -92,10 +91,39 @@ def fuse_chunk(job: Job, task: Task, network: "nn.Module") -> Fused:
     return Fused(numbers, flags, record)
 
 
-def read_day(job: Job, task: Task, wanted: Input, window: Box, journal: Journal) -> Image:
-    """One input over a window, (bands, rows, cols): the day's scenes laid down in their order."""
-    geobox = job.layout.lattice.geobox(window, wanted.resolution)
-    return lay([s for s in task.scenes if s.sensor == wanted.sensor], geobox, wanted.bands, journal)
+def read_input(job: Job, task: Task, index: int, window: Box, journal: Journal) -> Image:
+    """One input over a window, (dates * bands, rows, cols): the images it takes one after the other, oldest first.
+
+    An image's scenes are laid down in their order; NaN where none has a value, or where there is no such image.
+    """
+    wanted, lattice = job.model.inputs[index], job.layout.lattice
+    choices = task.given[index]
+    if len(choices) == 1 and choices[0].box is None:
+        return _stacked(choices[0], wanted, lattice.geobox(window, wanted.resolution), journal)
+    n = lattice.pixels(wanted.resolution)
+    shape = lattice.geobox(window, wanted.resolution).shape
+    out = np.full((max(len(c.images) for c in choices) * len(wanted.bands), *shape), np.nan, np.float32)
+    saturated = np.zeros(shape, bool)
+    for choice in choices:
+        part = choice.box.intersection(window) if choice.box else window
+        if part:
+            image = _stacked(choice, wanted, lattice.geobox(part, wanted.resolution), journal)
+            top, left = (part.top - window.top) * n, (part.left - window.left) * n
+            place = (slice(top, top + part.height * n), slice(left, left + part.width * n))
+            out[:, *place], saturated[place] = image.values, image.saturated
+    return Image(out, saturated)
+
+
+def _stacked(choice: Choice, wanted: Input, geobox: GeoBox, journal: Journal) -> Image:
+    """The images of a choice on the pixels of a GeoBox, one after the other."""
+    images = [lay(image.scenes if image else (), geobox, wanted.bands, journal) for image in choice.images]
+    if len(images) == 1:
+        return images[0]
+    empty = np.empty((0, *geobox.shape), np.float32)
+    saturated = np.zeros(geobox.shape, bool)
+    for image in images:
+        saturated |= image.saturated
+    return Image(np.concatenate([empty, *(image.values for image in images)]), saturated)
 
 
 def _on_output(
@@ -114,7 +142,7 @@ def read_flags(job: Job, task: Task, journal: Journal) -> NDArray[np.uint16]:
     """
     lattice, core = job.layout.lattice, task.chunk.core
     shape = lattice.geobox(core).shape
-    scenes = [s for s in task.scenes if s.sensor == job.model.inputs[0].sensor]
+    scenes = task.scenes_of(job.model.target)
     layers = [layer for scene in scenes for layer in quality_of(scene)]
     if not layers:
         return np.zeros(shape, np.uint16)
@@ -123,7 +151,7 @@ def read_flags(job: Job, task: Task, journal: Journal) -> NDArray[np.uint16]:
     resolution = native if whole else int(lattice.resolution)
     radius = ceil(job.dilate / resolution)
     spare = ceil(radius / lattice.pixels(resolution))
-    flags = lay_flags(scenes, lattice.geobox(core.pad(spare), resolution), journal)
+    flags = lay_quality(scenes, lattice.geobox(core.pad(spare), resolution), journal).flags
     if radius:
         flags[dilate((flags & CLOUDY) > 0, radius)] |= np.uint16(Flag.NEAR)
     edge = spare * lattice.pixels(resolution)
@@ -145,7 +173,8 @@ def _apply(job: Job, inputs: list[NDArray[np.float32]], network: "nn.Module") ->
         return np.full((len(model.output.bands), rows, cols), np.nan, np.float32)
     filled = []
     for wanted, x, missing in zip(model.inputs, inputs, gaps, strict=True):
-        constants = np.array([sensor(wanted.sensor).band(b).fill for b in wanted.bands], np.float32)
+        dates = x.shape[0] // len(wanted.bands)
+        constants = np.array([sensor(wanted.sensor).band(b).fill for b in wanted.bands] * dates, np.float32)
         filled.append(np.where(missing, constants[:, None, None], x) if missing.any() else x)
     return infer(network, model, filled, margin)
 
@@ -161,6 +190,8 @@ def _projected(
     for wanted, x in zip(model.inputs, inputs, strict=True):
         ratio = wanted.resolution // model.output.resolution
         edge = margin // ratio
+        if not model.gives_back(wanted):
+            continue
         for band, plane in zip(wanted.bands, x, strict=True):
             if ratio == 1 or band not in model.output.bands:
                 continue
@@ -184,14 +215,14 @@ def _validity(
             continue
         times = wanted.resolution // model.output.resolution
         missing = gaps.repeat(times, axis=1).repeat(times, axis=2)
-        for band, places in zip(wanted.bands, missing, strict=True):
-            if band in model.output.bands:
+        kept = np.array([model.gives_back(wanted) and band in model.output.bands for band in wanted.bands])
+        for band, places in zip(wanted.bands, missing, strict=False):
+            if model.gives_back(wanted) and band in model.output.bands:
                 valid[model.output.bands.index(band)] = ~places[inside]
-        kept = np.array([band in model.output.bands for band in wanted.bands])
         radius = wanted.influence + (projection_reach(times) if job.projected else 0)
         if radius:
             near = dilate(np.asarray(missing.any(axis=0)), radius)[inside]
-            influenced |= near & ~missing[kept].any(axis=0)[inside]
+            influenced |= near & ~missing[: kept.size][kept].any(axis=0)[inside]
     flags = flags.copy()
     if not valid.all():
         flags[~valid.all(axis=0)] |= np.uint16(Flag.PARTIAL)

@@ -10,10 +10,11 @@ from typing import Any
 
 from pipeline.consistency import VERSION as PROJECTION
 from pipeline.consistency import projection_reach
+from pipeline.dates import Choice, Clearness, choices, role, trimmed
 from pipeline.encoding import Encoding
 from pipeline.lattice import Box, Chunk, Layout
 from pipeline.models.declaration import FusionModel
-from pipeline.scene import Scene, mosaic_order, touching
+from pipeline.scene import Group, Scene, groups, mosaic_order
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Job:
     """Whether the result is projected onto consistency with what was measured."""
     adapt: int = 0
     """Steps for which the weights are first adapted to each day's scenes; 0 for the weights as they are."""
+    clearness: Clearness | None = None
+    """How clear each image is, cell by cell, where an input takes the clearest; by cloud cover of scenes where ``None``."""
     adapted: tuple[tuple[date, str, Path], ...] = ()
     """Days whose weights are known: the day, their hash, and where they are."""
 
@@ -70,7 +73,7 @@ class Job:
         return {
             "flow": self.flow,
             "model": self.model.identity,
-            "inputs": [[i.sensor, list(i.bands), i.resolution] for i in self.model.inputs],
+            "inputs": [[i.sensor, list(i.bands), i.resolution, i.dates] for i in self.model.inputs],
             "bands": list(self.model.output.bands),
             "level": self.level,
             "grid": [lattice.crs, str(lattice.resolution), str(lattice.step), [str(a) for a in lattice.anchor]],
@@ -90,20 +93,34 @@ class Job:
 
 @dataclass(frozen=True)
 class Task:
-    """One chunk on one solar day."""
+    """One chunk on one target day."""
 
     chunk: Chunk
     """Where."""
     day: date
-    """When."""
-    scenes: tuple[Scene, ...]
-    """The scenes of the day that touch the chunk's window, in the order in which they are laid down."""
+    """When: the solar day that is fused."""
+    given: tuple[tuple[Choice, ...], ...]
+    """For each input of the model the images it takes, with the scenes that touch the chunk's window."""
 
     @property
     def name(self) -> str:
         """What people and logs call it."""
         box = self.chunk.core
         return f"{self.day} ({box.left}, {box.top})"
+
+    def scenes_of(self, index: int) -> tuple[Scene, ...]:
+        """The scenes of an input, each once, in the order in which they are laid down."""
+        images = (image for choice in self.given[index] for image in choice.images if image)
+        return _each_once(scene for image in images for scene in image.scenes)
+
+    @property
+    def scenes(self) -> tuple[Scene, ...]:
+        """The scenes of all inputs, each once."""
+        return _each_once(s for index in range(len(self.given)) for s in self.scenes_of(index))
+
+
+def _each_once(scenes: Iterable[Scene]) -> tuple[Scene, ...]:
+    return tuple({(s.sensor, s.level, s.id): s for s in scenes}.values())
 
 
 def by_day(scenes: Iterable[Scene]) -> dict[date, list[Scene]]:
@@ -114,19 +131,42 @@ def by_day(scenes: Iterable[Scene]) -> dict[date, list[Scene]]:
     return dict(sorted(groups.items()))
 
 
+def targets(job: Job, scenes: Iterable[Scene]) -> list[date]:
+    """The days that are fused: those on which every sensor that the model wants of the target date was there."""
+    wanted = {i.sensor for i in job.model.inputs if role(i.dates).kind == "target"}
+    days = [{g.day for g in groups(scenes) if g.sensor == sensor} for sensor in sorted(wanted)]
+    return sorted(set.intersection(*days)) if days else []
+
+
 def tasks(job: Job, scenes: Iterable[Scene]) -> Iterator[Task]:
     """Every task of a job: day by day, neighbouring chunks together."""
-    lattice = job.layout.lattice
-    for day, group in by_day(scenes).items():
+    scenes = list(scenes)
+    images = groups(scenes)
+    by_sensor = {i.sensor: [g for g in images if g.sensor == i.sensor] for i in job.model.inputs}
+    kinds = dict.fromkeys((i.sensor, i.dates) for i in job.model.inputs)
+    for day in targets(job, scenes):
         for chunk in job.layout.chunks():
-            near = touching(group, lattice.geobox(chunk.window(job.halo)))
-            yield Task(chunk, day, tuple(near))
+            found = {kind: _given(job, chunk, day, kind, by_sensor[kind[0]]) for kind in kinds}
+            yield Task(chunk, day, tuple(found[i.sensor, i.dates] for i in job.model.inputs))
+
+
+def _given(job: Job, chunk: Chunk, day: date, kind: tuple[str, str], images: list[Group]) -> tuple[Choice, ...]:
+    """What inputs of a sensor and a role take over the window of a chunk."""
+    window = chunk.window(job.halo)
+    chosen = choices(role(kind[1]), day, images, window, job.clearness)
+    return tuple(trimmed(choice, job.layout.lattice, window) for choice in chosen)
 
 
 def key(job: Job, task: Task) -> str:
     """The name of a task's work, from specification, sources, weights and place: the same work has the same name."""
-    sources = [[scene.id, scene.revision] for scene in task.scenes]
+    sources = [[_sources(choice) for choice in taken] for taken in task.given]
     return fingerprint([job.identity, job.weights_on(task.day), sources, str(task.day), _corners(task.chunk.core)])
+
+
+def _sources(choice: Choice) -> list[Any]:
+    """A choice as plain values: where, and which processing of which scenes."""
+    images = [[[s.id, s.revision] for s in image.scenes] if image else None for image in choice.images]
+    return [_corners(choice.box) if choice.box else None, images]
 
 
 def fingerprint(value: Any) -> str:

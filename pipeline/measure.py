@@ -74,8 +74,8 @@ def _consistency(
     angles: dict[str, AngleSums] = {}
     for wanted, x in zip(job.model.inputs, inputs, strict=True):
         ratio = wanted.resolution // job.model.output.resolution
-        here = [(band, plane) for band, plane in zip(wanted.bands, x, strict=True) if band in values]
-        if ratio == 1 or not here:
+        here = [(band, plane) for band, plane in zip(wanted.bands, x, strict=False) if band in values]
+        if ratio == 1 or not here or not job.model.gives_back(wanted):
             continue
         pairs = [_compared(wanted, band, values[band], plane, ratio) for band, plane in here]
         consistency |= {band: PairSums.of(*pair) for (band, _), pair in zip(here, pairs, strict=True)}
@@ -116,17 +116,19 @@ def _sources(
     job: Job, task: Task, journal: Journal
 ) -> tuple[dict[str, tuple[str, ...]], tuple[Failure, ...], tuple[str, ...]]:
     """How each band was read, what could not be, and the scenes that were opened; all without addresses."""
-    bands = [band for wanted in job.model.inputs for band in wanted.bands]
-    layers = [layer.name for layer in sensor(job.model.inputs[0].sensor).quality]
+    target = job.model.inputs[job.model.target].sensor
     readings: dict[str, set[str]] = {}
     failures, used = [], []
     for scene in task.scenes:
+        bands = [band for wanted in job.model.inputs if wanted.sensor == scene.sensor for band in wanted.bands]
+        layers = [layer.name for layer in sensor(scene.sensor).quality]
         places = {address(scene, band): band for band in [*bands, *layers]}
         failures += [
             Failure(scene.id, band, journal.failures[a]) for a, band in places.items() if a in journal.failures
         ]
         for place in places.keys() & journal.outcomes.keys():
-            readings.setdefault(places[place], set()).add(journal.outcomes[place])
+            band = places[place] if scene.sensor == target else f"{scene.sensor} {places[place]}"
+            readings.setdefault(band, set()).add(journal.outcomes[place])
         if places.keys() & (journal.outcomes.keys() | journal.failures.keys()):
             used.append(scene.id)
     return {b: tuple(sorted(ways)) for b, ways in sorted(readings.items())}, tuple(failures), tuple(used)

@@ -12,7 +12,8 @@ from pipeline.flags import flagged
 from pipeline.radiometry import coding, decode, without_border_noise
 from pipeline.reader import Journal
 from pipeline.scene import Scene, touching
-from pipeline.sensors import Quality, sensor
+from pipeline.sensors import Quality as Layer
+from pipeline.sensors import sensor
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,18 @@ def lay(scenes: Sequence[Scene], geobox: GeoBox, bands: Sequence[str], journal: 
     return Image(out, saturated)
 
 
-def lay_flags(scenes: Sequence[Scene], geobox: GeoBox, journal: Journal | None = None) -> NDArray[np.uint16]:
-    """Flags of the scenes' quality layers on the pixels of ``geobox``, (rows, cols), laid down in the same order.
+@dataclass(frozen=True)
+class Quality:
+    """What the quality layers of one group of scenes say on the pixels of a GeoBox."""
+
+    flags: NDArray[np.uint16]
+    """Flags, (rows, cols)."""
+    measured: NDArray[np.bool_]
+    """Where a quality layer has a value, (rows, cols)."""
+
+
+def lay_quality(scenes: Sequence[Scene], geobox: GeoBox, journal: Journal | None = None) -> Quality:
+    """Flags of the scenes' quality layers on the pixels of ``geobox``, laid down in the same order as their bands.
 
     No flags where no scene has a quality layer.
     """
@@ -65,9 +76,9 @@ def lay_flags(scenes: Sequence[Scene], geobox: GeoBox, journal: Journal | None =
         for layer, plane in zip(layers, codes, strict=True):
             flags[here] |= flagged(plane[here], layer.meaning)
         missing &= ~here
-    return flags
+    return Quality(flags, ~missing)
 
 
-def quality_of(scene: Scene) -> tuple[Quality, ...]:
+def quality_of(scene: Scene) -> tuple[Layer, ...]:
     """The quality layers that a scene has."""
     return tuple(q for q in sensor(scene.sensor).product(scene.level).quality if q.name in scene.assets)

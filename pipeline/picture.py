@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.fuse import read_day
+from pipeline.fuse import read_input
 from pipeline.job import Job, Task
 from pipeline.lattice import Box, Chunk
 from pipeline.reader import Journal
@@ -110,8 +110,10 @@ def detail(job: Job, tasks: Sequence[Task], store: Store) -> dict[str, tuple[Seq
     box = _middle(task.chunk, DETAIL // job.layout.lattice.pixels())
     journal = Journal()
     layers: dict[str, NDArray[np.float32]] = {}
-    for wanted in job.model.inputs:
-        values = read_day(job, task, wanted, box, journal).values
+    for index, wanted in enumerate(job.model.inputs):
+        if not job.model.gives_back(wanted):
+            continue
+        values = read_input(job, task, index, box, journal).values
         times = wanted.resolution // job.model.output.resolution
         layers |= dict(zip(wanted.bands, values.repeat(times, axis=1).repeat(times, axis=2), strict=True))
     before = np.stack([layers[b] for b in chosen])

@@ -92,9 +92,9 @@ def _reads(job: Job, todo: Iterable[Task]) -> tuple[int, int, int]:
     needed = decoded = requests = 0
     for task in todo:
         window = task.chunk.window(job.halo)
-        for wanted in job.model.inputs:
+        for index, wanted in enumerate(job.model.inputs):
             n = lattice.pixels(wanted.resolution)
-            for scene in task.scenes:
+            for scene in task.scenes_of(index):
                 rows = _blocks(window.height * n, _pixels(scene, 1, wanted.resolution))
                 cols = _blocks(window.width * n, _pixels(scene, 0, wanted.resolution))
                 files = len(wanted.bands)

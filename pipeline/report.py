@@ -226,7 +226,7 @@ def _readings(records: list[Record]) -> dict[str, list[str]]:
 
 def _inputs(store: Store) -> list[tuple[list[str], int]]:
     """Bands and resolution of what the model was given."""
-    return [(bands, resolution) for _, bands, resolution in store.contents.identity["inputs"]]
+    return [(bands, resolution) for _, bands, resolution, _ in store.contents.identity["inputs"]]
 
 
 def _area(store: Store) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from pipeline.lattice import Layout
-from pipeline.mosaic import lay, lay_flags, quality_of
+from pipeline.mosaic import lay, lay_quality, quality_of
 from pipeline.scene import Group, Scene, groups
 from pipeline.sensors import sensor
 
@@ -125,4 +125,4 @@ def _values(node: Node, block_id: tuple[int, int, int, int] | None = None) -> ND
 
 def _flags(node: Node, block_id: tuple[int, int, int] | None = None) -> NDArray[np.uint16]:
     time, row, col = block_id or (0, 0, 0)
-    return lay_flags(node.groups[time].scenes, _window(node, row, col))[None]
+    return lay_quality(node.groups[time].scenes, _window(node, row, col)).flags[None]

@@ -7,6 +7,7 @@ from math import lcm
 from pathlib import Path
 from typing import Any
 
+from pipeline.dates import role
 from pipeline.errors import Refused
 from pipeline.lattice import Lattice
 from pipeline.scene import Scene
@@ -15,7 +16,7 @@ from pipeline.sensors import sensor
 
 @dataclass(frozen=True)
 class Input:
-    """One tensor that a model is given, (bands, rows, cols) of reflectance."""
+    """One tensor that a model is given, (dates * bands, rows, cols) of the sensor's quantity, oldest date first."""
 
     sensor: str
     """Name of the sensor."""
@@ -26,7 +27,8 @@ class Input:
     influence: int = 0
     """How far, in pixels of the output, a filled pixel of this input changes what the model gives."""
     dates: str = "target"
-    """Which dates; ``target`` is the one that is being fused."""
+    """Which dates (``pipeline.dates``): ``target`` is the one that is being fused; or before, after, within:DAYS,
+    clearest:COUNT, clearest:COUNT:DAYS. A date that there is none of is filled."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,21 @@ class FusionModel:
             "context": [self.tile, self.blend] if self.global_context else None,
         }
 
+    @property
+    def target(self) -> int:
+        """The first input of the target date: its quality layers give the flags, its scenes name the days."""
+        return next(index for index, wanted in enumerate(self.inputs) if wanted.dates == "target")
+
+    def gives_back(self, wanted: "Input") -> bool:
+        """Whether an input's bands, where the output has them too, are the same bands measured: same sensor, target date."""
+        return wanted.dates == "target" and wanted.sensor == self.inputs[self.target].sensor
+
     def check(self, lattice: Lattice, scenes: Sequence[Scene]) -> None:
         """The handshake: raises ``Refused`` where the lattice or the scenes cannot give what the model declares."""
+        for wanted in self.inputs:
+            role(wanted.dates)
+        if all(wanted.dates != "target" for wanted in self.inputs):
+            raise Refused(f"model '{self.name}' takes no input of the target date, so there is no day to fuse.")
         for wanted in self.inputs:
             self._check_input(wanted, lattice, scenes)
         if self.prepares:
@@ -125,10 +140,11 @@ class FusionModel:
         table = sensor(wanted.sensor)
         for name in wanted.bands:
             table.band(name)
-            if not any(name in scene.assets for scene in scenes if scene.sensor == table.name):
-                have = sorted({band for scene in scenes for band in scene.assets})
+            mine = [scene for scene in scenes if scene.sensor == table.name]
+            if not any(name in scene.assets for scene in mine):
+                have = sorted({band for scene in mine for band in scene.assets})
                 raise Refused(
-                    f"model '{self.name}' needs band {name}, which none of the {len(scenes)} scenes has "
+                    f"model '{self.name}' needs band {name} of {table.name}, which none of its {len(mine)} scenes has "
                     f"(they have {', '.join(have) or 'none'}); choose with bands: [...]."
                 )
         if wanted.resolution % self.output.resolution:
@@ -137,8 +153,6 @@ class FusionModel:
                 f"{self.output.resolution} m, which is no whole part of it; choose grid.resolution among its divisors, "
                 "or fewer bands."
             )
-        if wanted.dates != "target":
-            raise Refused(f"model '{self.name}' asks for '{wanted.dates}' dates; flows give the target date only.")
         if (lattice.step / wanted.resolution).denominator != 1:
             raise Refused(
                 f"model '{self.name}' takes {wanted.resolution} m, which does not fit steps of {float(lattice.step):g} m."

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Refused
-from pipeline.flags import Flag
+from pipeline.flags import CLOUDY
 from pipeline.lattice import Box, Lattice
 from pipeline.models.declaration import FusionModel
-from pipeline.mosaic import lay, lay_flags, quality_of
+from pipeline.mosaic import lay, lay_quality, quality_of
 from pipeline.reader import Journal
 from pipeline.scene import Scene
 
@@ -21,9 +21,6 @@ EDGE = 600
 
 SMALLEST = 120
 """Least edge of a window at a scene's border, pixels of 10 m."""
-
-CLOUDY = Flag.CLOUD | Flag.CIRRUS | Flag.SHADOW
-"""Flags of pixels that teach nothing about the ground."""
 
 WORTH = 0.5
 """Least share of a window that must be measured and clear."""
@@ -101,7 +98,7 @@ def _clear(
         yield from inputs
         return
     native = layers[0].resolution
-    cloudy = (lay_flags([scene], lattice.geobox(box, native)) & np.uint16(CLOUDY)) > 0  # (rows, cols)
+    cloudy = (lay_quality([scene], lattice.geobox(box, native)).flags & CLOUDY) > 0  # (rows, cols)
     for wanted, x in zip(model.inputs, inputs, strict=True):
         if wanted.resolution <= native:
             times = native // wanted.resolution

@@ -66,7 +66,7 @@ def test_places_are_the_scenes_own_choice(scenes):
 def test_a_scene_of_unknown_or_foreign_place_has_no_windows(scenes):
     lattice = lattice_of(tiny(), scenes[0])
     assert places(replace(scenes[0], extent=None), lattice) == []
-    assert places(replace(scenes[0], epsg=32632), lattice) == []
+    assert places(replace(scenes[0], crs="EPSG:32632"), lattice) == []
 
 
 def test_a_window_is_native_reflectance(clear, scenes):
