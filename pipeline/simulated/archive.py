@@ -1,33 +1,41 @@
-"""The simulated land as an archive: COGs and a static STAC catalog with the asset names of Earth Search v1."""
+"""The simulated land as an archive: cloud-optimised GeoTIFFs and a static STAC catalog, a collection a product."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import pystac
 import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.warp import transform_bounds
+from rasterio.io import DatasetWriter
+from rasterio.shutil import copy
+from rasterio.windows import Window
 
-from pipeline.lattice import Box, Lattice
-from pipeline.sensors import SENTINEL2
-from pipeline.simulated.sentinel2 import View, observe, render
-from pipeline.simulated.world import World
+from pipeline.simulated.grids import coarser, pieces, projected
+from pipeline.simulated.items import TILE, UDM2, Account, File, describe, name_of
+from pipeline.simulated.streams import EPOCH, Campaign, Pass, Stream
+from pipeline.simulated.views import observe
+from pipeline.simulated.weather import Weather
+from pipeline.simulated.world import CRS, changes_geojson
 
-CRS, ORIGIN, TILE = "EPSG:32633", (399960.0, 5799960.0), "33UVT"
-"""Where the land lies: the upper left corner of a real tile, on multiples of 60 m."""
+__all__ = ["TILE", "simulate", "simulate_campaign", "write_cog"]
 
-FIRST_DAY = datetime(2024, 6, 1, 10, 10, 31, tzinfo=UTC)
-REVISIT = timedelta(days=5)
+PIECE = 1020
+"""Edge in pixels of the pieces that scenes are made and written in; memory follows it, not the size of the land."""
 
-EXTENSIONS = [
-    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
-    "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
-]
+CODES: dict[str, float | None] = {
+    "SCL": 0,
+    "qa_pixel": 1,
+    "qa_radsat": None,
+    "state": 65535,
+    "day_of_year": 65535,
+    "ortho_udm2": None,
+}
+"""Layers of codes, which are never averaged, and their code for a pixel that was not measured."""
 
 
 def simulate(
@@ -39,7 +47,7 @@ def simulate(
     levels: Sequence[str] = ("L1C", "L2A"),
     told: Callable[[str], None] | None = None,
 ) -> Path:
-    """Write an archive and give the path of its ``catalog.json``.
+    """Write an archive of Sentinel-2 alone and give the path of its ``catalog.json``.
 
     Parameters
     ----------
@@ -48,7 +56,7 @@ def simulate(
     size
         Edge of the scene in 10 m pixels, a multiple of 6.
     dates
-        Acquisitions, five days apart; the first is clear.
+        Acquisitions, five days apart; the first, on 1 June 2024, is clear.
     clouds
         Share of the later ones under clouds, about.
     seed
@@ -58,117 +66,136 @@ def simulate(
     told
         Called with the id of each scene that is written.
     """
-    if size <= 0 or size % 6:
-        raise ValueError(f"size {size} is not a multiple of 6 pixels (60 m)")
-    lattice = Lattice(CRS, Fraction(10), Fraction(60))
-    corner = lattice.box((ORIGIN[0], ORIGIN[1], ORIGIN[0], ORIGIN[1]))
-    area = Box(corner.left, corner.top, corner.left + size // 6, corner.top + size // 6)
-    world = World(ORIGIN[0], ORIGIN[1], size * 10.0, seed)
-    scenery = render(world, lattice, area)
+    last = EPOCH + timedelta(days=5 * (dates - 1))
+    weather = Weather(seed, clouds, spread=0.0, clear=(EPOCH,))
+    campaign = Campaign(EPOCH, last, size, ("sentinel-2",), tuple(levels), seed, weather)
+    return simulate_campaign(out, campaign, told)
+
+
+def simulate_campaign(out: Path, campaign: Campaign, told: Callable[[str], None] | None = None) -> Path:
+    """Write an archive of everything that a campaign sees and give the path of its ``catalog.json``.
+
+    Beside it, ``changes.geojson`` says what is built where and when. Files have the same pixels on every run.
+
+    Parameters
+    ----------
+    out
+        Folder to write into.
+    told
+        Called with the id of each scene that is written.
+    """
     catalog = pystac.Catalog("simulated-earth", "A simulated Earth with known truth, made by fusecube")
-    for level in levels:
-        collection = _collection(level)
-        catalog.add_child(collection)
-        for index in range(dates):
-            view = observe(scenery, level, FIRST_DAY + index * REVISIT, clouds if index else 0.0, seed)
-            item = _item(out, view, lattice, area)
-            item.properties["s2:product_uri"] = f"simulated, seed {seed}, {size} px, clouds {clouds:g}"
-            collection.add_item(item)
-            if told:
-                told(item.id)
+    collections = {stream.collection: _collection(stream, campaign) for stream in campaign.streams}
+    catalog.add_children(collections.values())
+    for passed in campaign.passes():
+        item = describe(_written(out.resolve() / passed.stream.collection, passed, campaign))
+        collections[passed.stream.collection].add_item(item)
+        if told:
+            told(item.id)
     catalog.normalize_hrefs(str(out.resolve()))
     catalog.make_all_asset_hrefs_relative()
     catalog.save(pystac.CatalogType.SELF_CONTAINED)
+    (out / "changes.geojson").write_text(json.dumps(changes_geojson(campaign.world), indent=1))
     return out / "catalog.json"
 
 
-def _collection(level: str) -> pystac.Collection:
-    everywhere = pystac.SpatialExtent([[-180.0, -90.0, 180.0, 90.0]])
-    always = pystac.TemporalExtent([[FIRST_DAY, None]])
-    name = f"sentinel-2-{level.lower()}"
-    return pystac.Collection(name, f"Simulated Sentinel-2 {level}", pystac.Extent(everywhere, always))
+def _collection(stream: Stream, campaign: Campaign) -> pystac.Collection:
+    place = pystac.SpatialExtent([list(projected(campaign.world.bounds, CRS, "EPSG:4326"))])
+    first = datetime.combine(campaign.start, datetime.min.time(), UTC)
+    last = datetime.combine(campaign.end + timedelta(days=stream.days), datetime.min.time(), UTC)
+    extent = pystac.Extent(place, pystac.TemporalExtent([[first, last]]))
+    return pystac.Collection(stream.collection, f"Simulated {stream.sensor.name} {stream.level}", extent)
 
 
-def _item(out: Path, view: View, lattice: Lattice, area: Box) -> pystac.Item:
-    """Write the files of an acquisition and describe them."""
-    name = f"S2A_{TILE}_{view.acquired:%Y%m%d}_SIM_{view.level}"
-    folder = out / f"sentinel-2-{view.level.lower()}" / name
+def _written(folder: Path, passed: Pass, campaign: Campaign) -> Account:
+    """Write the files of an acquisition, piece by piece."""
+    world, stream = campaign.world, passed.stream
+    grid = stream.grid(world)
+    folder = folder / name_of(passed, grid)
     folder.mkdir(parents=True, exist_ok=True)
-    west, south, east, north = transform_bounds(lattice.crs, "EPSG:4326", *lattice.bounds(area))
-    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
-    item = pystac.Item(
-        id=name,
-        geometry={"type": "Polygon", "coordinates": [ring]},
-        bbox=[west, south, east, north],
-        datetime=view.acquired,
-        properties={
-            "platform": "sentinel-2a",
-            "constellation": "sentinel-2",
-            "instruments": ["msi"],
-            "gsd": 10,
-            "eo:cloud_cover": view.cloud_cover,
-            "proj:code": lattice.crs,
-            "grid:code": f"MGRS-{TILE}",
-            "s2:processing_baseline": "05.10",
-            "earthsearch:boa_offset_applied": False,
-        },
-        stac_extensions=EXTENSIONS,
-    )
-    for band, numbers in view.numbers.items():
-        _add(item, folder, band, numbers, lattice, area)
-    grid = lattice.geobox(area, 10)
-    truth = folder / "truth.tif"
-    write_cog(truth, view.truth, grid, descriptions=[b.name for b in SENTINEL2.bands])
-    item.add_asset(
-        "truth", pystac.Asset(str(truth.resolve()), title="Every band at 10 m, without noise", roles=["reference"])
-    )
-    return item
+    files: dict[str, File] = {}
+    cloudy = 0
+    with ExitStack() as stack:
+        targets: dict[str, DatasetWriter] = {}
+        for rows, cols in pieces(grid, PIECE):
+            view = observe(passed, world, campaign.weather, campaign.seed, grid[rows, cols])
+            cloudy += view.cloudy
+            for name, planes in view.layers.items():
+                ratio = (rows.stop - rows.start) // planes.shape[1]
+                if name not in targets:
+                    files[name] = File(folder / f"{name}.tif", coarser(grid, ratio), str(planes.dtype))
+                    layer = Layer(
+                        files[name], len(planes), _nodata(stream, name), _overviews(name), _names(stream, name)
+                    )
+                    targets[name] = stack.enter_context(_cog(layer))
+                at = (slice(s.start // ratio, s.stop // ratio) for s in (rows, cols))
+                targets[name].write(planes, window=Window.from_slices(*at))
+    percent = round(100 * cloudy / (grid.shape[0] * grid.shape[1]), 2)
+    weather = campaign.weather
+    told = f"simulated, seed {campaign.seed}, {campaign.size} px, clouds {weather.clouds:g}, spread {weather.spread:g}"
+    return Account(passed, world, grid, files, percent, told)
 
 
-def _add(item: pystac.Item, folder: Path, name: str, numbers: NDArray, lattice: Lattice, area: Box) -> None:
-    (classes,) = SENTINEL2.product("L2A").quality
-    is_class = name == classes.name
-    how = SENTINEL2.product("L2A").coding
-    band = None if is_class else SENTINEL2.band(name)
-    key = band.common if band else "scl"
-    resolution = band.resolution if band else classes.resolution
-    grid = lattice.geobox(area, resolution)
-    path = folder / f"{name}.tif"
-    write_cog(path, numbers[None], grid, nodata=0)
-    raster = {"nodata": 0, "data_type": str(numbers.dtype), "spatial_resolution": resolution}
-    fields: dict = {"gsd": resolution, "proj:shape": list(grid.shape), "proj:transform": list(grid.affine[:6])}
-    if band:
-        raster |= {"scale": how.scale, "offset": -0.1}
-        fields["eo:bands"] = [{"name": name, "common_name": band.common, "center_wavelength": band.center / 1000}]
-    item.add_asset(
-        key,
-        pystac.Asset(
-            href=str(path.resolve()),
-            media_type=pystac.MediaType.COG,
-            roles=["data", "reflectance"],
-            extra_fields=fields | {"raster:bands": [raster]},
-        ),
-    )
+def _nodata(stream: Stream, name: str) -> float | None:
+    """Number of a pixel that was not measured in a layer's file."""
+    return None if name == "truth" else CODES.get(name, stream.coding.nodata)
+
+
+def _overviews(name: str) -> str | None:
+    """How overviews of a layer are made."""
+    if name == "truth":
+        return None
+    return "NEAREST" if name in CODES else "AVERAGE"
+
+
+def _names(stream: Stream, name: str) -> tuple[str, ...]:
+    """Names of the planes of a layer's file."""
+    if name == "ortho_udm2":
+        return UDM2
+    return tuple(band.name for band in stream.bands) if name in ("truth", "ortho_analytic_8b_sr") else ()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A file to be written."""
+
+    file: File
+    """Where, on which pixels, of which type."""
+    count: int
+    """Planes."""
+    nodata: float | None
+    """Number of a pixel that was not measured."""
+    overviews: str | None
+    """How overviews are resampled, ``None`` for none."""
+    names: tuple[str, ...] = ()
+    """Names of its planes."""
+
+
+@contextmanager
+def _cog(layer: Layer) -> Iterator[DatasetWriter]:
+    """A file to write windows into, which becomes a cloud-optimised GeoTIFF with blocks of 256 pixels once it is whole."""
+    path, grid = layer.file.path, layer.file.grid
+    part = path.with_suffix(".part.tif")
+    rows, cols = grid.shape
+    crs, place = str(grid.crs), grid.affine
+    with rasterio.open(
+        part, "w", driver="GTiff", width=cols, height=rows, count=layer.count, dtype=layer.file.dtype, crs=crs,
+        transform=place, nodata=layer.nodata, bigtiff="if_safer",
+    ) as target:  # fmt: skip
+        for index, text in enumerate(layer.names, start=1):
+            target.set_band_description(index, text)
+        yield target
+    copy(
+        part, path, driver="COG", compress="DEFLATE", level=1, predictor="YES", blocksize=256,
+        **({"overview_resampling": layer.overviews} if layer.overviews else {"overviews": "NONE"}),
+    )  # fmt: skip
+    part.unlink()
 
 
 def write_cog(
     path: Path, planes: NDArray, grid: GeoBox, nodata: float | None = None, descriptions: Sequence[str] = ()
 ) -> None:
     """Write (bands, rows, cols) as a cloud-optimised GeoTIFF with blocks of 256 pixels."""
-    profile = {
-        "driver": "COG",
-        "dtype": str(planes.dtype),
-        "count": planes.shape[0],
-        "height": planes.shape[1],
-        "width": planes.shape[2],
-        "crs": str(grid.crs),
-        "transform": grid.affine,
-        "nodata": nodata,
-        "compress": "DEFLATE",
-        "predictor": 2 if np.issubdtype(planes.dtype, np.integer) else 3,
-        "blocksize": 256,
-    }
-    with rasterio.open(path, "w", **profile) as target:
+    file = File(path, grid, str(planes.dtype))
+    with _cog(Layer(file, len(planes), nodata, "AVERAGE", tuple(descriptions))) as target:
         target.write(planes)
-        for index, text in enumerate(descriptions, start=1):
-            target.set_band_description(index, text)

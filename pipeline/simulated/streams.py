@@ -1,0 +1,205 @@
+"""What is observed of the simulated land, by whom and when: products, their pixel grids, passes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+
+from odc.geo.geobox import GeoBox
+
+from pipeline.errors import Refused, nearest
+from pipeline.sensors import LANDSAT, MODIS, PLANETSCOPE, SENTINEL1, SENTINEL2, Band, Coding, Sensor
+from pipeline.sensors.modis import PIXEL, SINUSOIDAL
+from pipeline.simulated.grids import covering, projected
+from pipeline.simulated.weather import Weather
+from pipeline.simulated.world import CRS, World
+
+ORIGIN = (399960.0, 5799960.0)
+"""Where the land lies: the upper left corner of a real Sentinel-2 tile, on multiples of 60 m."""
+
+EPOCH = date(2024, 6, 1)
+"""A day on which Sentinel-2 passes; the other days are counted from it."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """A repeating pass."""
+
+    platform: str
+    """Satellite."""
+    first: int
+    """Days from ``EPOCH`` to one of its passes."""
+    every: int
+    """Days between its passes."""
+    at: time
+    """Time of day, UTC."""
+    orbit: int = 0
+    """Relative orbit, where it matters."""
+    state: str = "descending"
+    """Whether it flies north (``ascending``) or south."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One product of one sensor."""
+
+    sensor: Sensor
+    """The table of the sensor."""
+    level: str
+    """Processing level."""
+    collection: str
+    """STAC collection id."""
+    bands: tuple[Band, ...]
+    """Bands that are written."""
+    coding: Coding
+    """How."""
+    noise: float
+    """Standard deviation of the noise in reflectance; the number of looks of a radar."""
+    crs: str
+    """Projection of its pixels."""
+    pixel: float
+    """Edge of the finest in metres."""
+    tracks: tuple[Track, ...]
+    """Who passes when."""
+    offset: float = 0.0
+    """Metres from multiples of ``pixel`` to the edges of pixels."""
+    multiple: int = 1
+    """Scenes begin and end on multiples of so many pixels."""
+    days: int = 1
+    """Days that are made into one image."""
+
+    def grid(self, world: World) -> GeoBox:
+        """The product's own pixels over a world."""
+        bounds = projected(world.bounds, CRS, self.crs)
+        return covering(bounds, self.crs, self.pixel, self.offset, self.multiple)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One acquisition, or what several days are made into."""
+
+    stream: Stream
+    """The product."""
+    track: Track
+    """Who passed."""
+    moment: datetime
+    """When, UTC; the first day's where there are several."""
+
+    @property
+    def moments(self) -> tuple[datetime, ...]:
+        """When, on each of its days; the last image of a year ends with it."""
+        days = (self.moment + timedelta(days=k) for k in range(self.stream.days))
+        return tuple(day for day in days if day.year == self.moment.year)
+
+
+MSI = (Track("sentinel-2a", 0, 5, time(10, 10, 31), 122),)
+
+# Tracks over the land, two of them: one ascending in the evening, one descending in the morning, 12 days each.
+CSAR = (
+    Track("SENTINEL-1A", 2, 12, time(5, 24, 36), 95, "descending"),
+    Track("SENTINEL-1A", 5, 12, time(16, 51, 12), 146, "ascending"),
+)
+OLI = (Track("landsat-8", 3, 16, time(10, 2, 12), 193), Track("landsat-9", 11, 16, time(10, 2, 5), 193))
+TERRA = Track("terra", 0, 1, time(10, 40))
+DOVES = (Track("sim1", 0, 6, time(9, 34, 50)), Track("sim2", 3, 6, time(10, 6, 5)))
+
+SHIFTED = Coding(1e-4, -0.1, nodata=0, saturated=65535)
+"""Sentinel-2 of processing baseline 04.00 and later."""
+
+# Noise: signal to noise ratios of about 150 (MSI), 250 (OLI), 100 (MODIS, with what its correction leaves) and 40 (Doves)
+# at a reflectance of 0.12. Looks: the equivalent number of an interferometric wide swath's high resolution product, 4.4
+# (Sentinel-1 Product Specification, S1-RS-MDA-52-7441).
+STREAMS = (
+    Stream(
+        SENTINEL1, "RTC", "sentinel-1-rtc", SENTINEL1.bands[:2], SENTINEL1.product("RTC").coding, 4.4, CRS, 10, CSAR
+    ),
+    Stream(SENTINEL2, "L1C", "sentinel-2-l1c", SENTINEL2.bands, SHIFTED, 0.0008, CRS, 10, MSI, multiple=6),
+    Stream(SENTINEL2, "L2A", "sentinel-2-l2a", SENTINEL2.bands, SHIFTED, 0.0008, CRS, 10, MSI, multiple=6),
+    Stream(LANDSAT, "L2", "landsat-c2-l2", LANDSAT.bands[:7], LANDSAT.product("L2").coding, 0.0005, CRS, 30, OLI, 15),
+    Stream(
+        MODIS,
+        "MOD09A1",
+        "modis-09A1-061",
+        MODIS.bands[:7],
+        MODIS.product("MOD09A1").coding,
+        0.0012,
+        SINUSOIDAL,
+        PIXEL,
+        (TERRA,),
+        multiple=2,
+        days=8,
+    ),
+    Stream(
+        MODIS,
+        "MOD09GA",
+        "modis-09GA-061",
+        MODIS.bands[:7],
+        MODIS.product("MOD09GA").coding,
+        0.0012,
+        SINUSOIDAL,
+        PIXEL,
+        (TERRA,),
+        multiple=2,
+    ),
+    Stream(PLANETSCOPE, "SR", "PSScene", PLANETSCOPE.bands, PLANETSCOPE.product("SR").coding, 0.003, CRS, 3, DOVES),
+)
+"""Every product that can be simulated."""
+
+FIVE = ("sentinel-1", "sentinel-2", "landsat", "modis", "planetscope")
+"""Every sensor that can be simulated."""
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A piece of land, watched for a while."""
+
+    start: date
+    """First day."""
+    end: date
+    """Last day."""
+    size: int = 300
+    """Edge of the land in 10 m pixels, a multiple of 6."""
+    sensors: tuple[str, ...] = FIVE
+    """Who watches."""
+    levels: tuple[str, ...] = ("RTC", "L2A", "L2", "MOD09A1", "SR")
+    """Processing levels of theirs that are written; there are ``L1C`` and ``MOD09GA`` (daily) besides."""
+    seed: int = 1
+    """The same seed gives the same land, clouds and noise."""
+    weather: Weather = field(default_factory=lambda: Weather(1))
+    """How cloudy the days are."""
+
+    def __post_init__(self) -> None:
+        if self.size <= 0 or self.size % 6:
+            raise ValueError(f"size {self.size} is not a multiple of 6 pixels (60 m)")
+        if self.end < self.start:
+            raise Refused(f"a campaign cannot end on {self.end}, before it starts on {self.start}.")
+        for name, known in (("sensors", FIVE), ("levels", tuple(s.level for s in STREAMS))):
+            for word in getattr(self, name):
+                if word not in known:
+                    raise Refused(f"the simulated Earth has no '{word}' among its {name}: {nearest(word, known)}.")
+
+    @property
+    def world(self) -> World:
+        """The land; what is built there is built while it is watched."""
+        return World(*ORIGIN, self.size * 10.0, self.seed, (self.start, self.end))
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """What is written."""
+        return tuple(s for s in STREAMS if s.sensor.name in self.sensors and s.level in self.levels)
+
+    def passes(self) -> list[Pass]:
+        """Every acquisition, sensor by sensor, in order of time."""
+        found = [p for stream in self.streams for p in _passes(stream, self.start, self.end)]
+        order = [sensor.name for sensor in dict.fromkeys(s.sensor for s in self.streams)]
+        return sorted(found, key=lambda p: (order.index(p.stream.sensor.name), p.moment, -p.stream.days))
+
+
+def _passes(stream: Stream, start: date, end: date) -> Iterator[Pass]:
+    """Passes from the first to the last day; eight-day images begin on days 1, 9, 17, ... of each year, as MODIS's do."""
+    for track in stream.tracks:
+        for k in range((end - start).days + 1):
+            day = start + timedelta(days=k)
+            if stream.days > 1 and (day.timetuple().tm_yday - 1) % stream.days:
+                continue
+            if ((day - EPOCH).days - track.first) % track.every == 0:
+                yield Pass(stream, track, datetime.combine(day, track.at, UTC))
