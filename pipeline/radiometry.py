@@ -89,7 +89,7 @@ def _as_stated(scene: Scene, band: str, usual: Coding) -> Coding:
     if asset is None or (asset.scale is None and asset.offset is None):
         return usual
     scale, offset, low, high = usual.scale, usual.offset, usual.low, usual.high
-    if asset.scale is not None and abs(asset.scale - scale) > TOLERANCE * scale:
+    if asset.scale is not None and not abs(asset.scale - scale) <= TOLERANCE * scale:
         scale, offset, low, high = asset.scale, 0.0, None, None
     if asset.offset is not None:
         offset = asset.offset
@@ -115,7 +115,7 @@ def _sentinel2(scene: Scene, band: str, usual: Coding) -> Coding:
     asset = scene.assets.get(band)
     stated = asset.offset if asset else None
     scale = asset.scale if asset else None
-    if scale is not None and abs(scale / usual.scale - 1) > TOLERANCE:
+    if scale is not None and not abs(scale / usual.scale - 1) <= TOLERANCE:
         raise Refused(
             f"scene {scene.id} states scale {scale} for {band}, where the product has {usual.scale}; correct the item."
         )
@@ -208,11 +208,13 @@ def _decoded(numbers: NDArray, how: Coding) -> NDArray[np.float32]:
     if how.high is not None:
         missing |= numbers > how.high
     scaled = np.where(missing, np.nan, numbers) * how.scale + how.offset
-    if how.law == "decibel":
-        scaled = 10 ** (scaled / 10)
-    elif how.law == "amplitude":
-        scaled = scaled**2
-    return scaled.astype(np.float32)
+    with np.errstate(over="ignore"):
+        if how.law == "decibel":
+            scaled = 10 ** (scaled / 10)
+        elif how.law == "amplitude":
+            scaled = scaled**2
+        values = scaled.astype(np.float32)
+    return np.where(np.isfinite(values), values, np.float32(np.nan))
 
 
 def without_border_noise(power: NDArray[np.float32]) -> NDArray[np.float32]:
