@@ -62,6 +62,8 @@ class Scene:
     """Tile or frame of the product's own tiling, such as ``33UUB``, ``193023``, ``h18v03``; empty without one."""
     track: str = ""
     """Relative orbit and datatake of a radar's pass, or relative orbit of an optical one; empty where not stated."""
+    footprint: str = ""
+    """Outline of what was imaged, WKT in degrees; empty where the item has no geometry."""
     processed: str = ""
     """When and how it was processed, so that a later processing sorts after an earlier one."""
     properties: Mapping[str, Any] = field(default_factory=dict)
