@@ -1,110 +1,219 @@
-"""A STAC item of a known catalog as a scene."""
+"""A STAC item of any known catalog as a scene."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pystac
 
 from pipeline.access import resolve
+from pipeline.dialects.copernicus import SENTINEL1_DIALECTS, SENTINEL2_DIALECTS
+from pipeline.dialects.facts import platform_of, processed_of, properties_of, tile_of, track_of
+from pipeline.dialects.fields import acquired, cloud_cover, stated, text, words_of
+from pipeline.dialects.land import HLS_DIALECTS, LANDSAT_DIALECTS, MODIS_DIALECTS
+from pipeline.dialects.place import bbox_of, crs_of, extent_of
+from pipeline.dialects.planet import FUSION_DIALECTS, PLANETSCOPE_DIALECTS
+from pipeline.dialects.refusals import HDF4, only_hdf4, unfit
+from pipeline.dialects.tables import Dialect
 from pipeline.errors import Refused
 from pipeline.scene import Asset, Scene
-from pipeline.sensors import SENTINEL2, Sensor
+from pipeline.sensors import SENSORS, Sensor
 
-
-@dataclass(frozen=True)
-class Dialect:
-    """How a catalog speaks of one product."""
-
-    catalog: str
-    """Whose words these are."""
-    collection: str
-    """STAC collection id."""
-    sensor: str
-    """Name of the sensor."""
-    level: str
-    """Processing level."""
-    assets: Mapping[str, str]
-    """Band or quality layer to asset key."""
-
-
-_SENTINEL2 = {band.name: band.common for band in SENTINEL2.bands} | {"SCL": "scl"}
-
-DIALECTS = (
-    Dialect("Earth Search v1", "sentinel-2-l2a", "sentinel-2", "L2A", _SENTINEL2),
-    Dialect("Earth Search v1", "sentinel-2-c1-l2a", "sentinel-2", "L2A", _SENTINEL2),
-    Dialect("Earth Search v1", "sentinel-2-l1c", "sentinel-2", "L1C", _SENTINEL2),
+DIALECTS: tuple[Dialect, ...] = (
+    *SENTINEL2_DIALECTS,
+    *SENTINEL1_DIALECTS,
+    *LANDSAT_DIALECTS,
+    *HLS_DIALECTS,
+    *MODIS_DIALECTS,
+    *PLANETSCOPE_DIALECTS,
+    *FUSION_DIALECTS,
 )
+
+SENSES: Mapping[str, str] = {
+    "planet-fusion": r"\bpf-sr|planet[-_ ]?fusion",
+    "hls": r"\bhls",
+    "modis": r"\bmodis\b|\bm[oyc]d\d\d",
+    "planetscope": r"planetscope|\bpsscene|\bpsb\.sd\b",
+    "landsat": r"\blandsat|\bl[coet]0[4-9]_|\bga_ls\d",
+    "sentinel-2": r"\bsentinel[-_ ]?s?2|\bs2[abcd]_",
+    "sentinel-1": r"\bsentinel[-_ ]?s?1|\bs1[abcd]_",
+}
+"""Sensor to what finds it in an item's own words; the first that does counts (HLS is also of Landsat)."""
+
+PICTURES = frozenset(("visual", "overview", "thumbnail", "preview", "browse", "rendered_preview"))
+"""Keys and roles of assets that are for looking at: their bands are no measurements."""
+
+CHOICES: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "sentinel-2": (("sentinel-2-l2a", "sentinel-s2-l2a-cogs"), ("sentinel-2-c1-l2a",), ("sentinel-s2-l2a",)),
+}
+"""Collections that hold the same acquisitions of one level, the preferred first; others of a level are taken together."""
+
+BROKEN = (pystac.STACError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What reading an item raises that is not made as STAC says."""
 
 
 def collections_of(table: Sensor) -> tuple[tuple[str, str], ...]:
     """Pairs of (collection id, processing level) that hold a sensor, the preferred first."""
-    return tuple(dict.fromkeys((d.collection, d.level) for d in DIALECTS if d.sensor == table.name))
+    pairs = ((name, d.level) for d in DIALECTS if d.sensor == table.name for name in d.collections)
+    return tuple(sorted(dict.fromkeys(pairs), key=lambda pair: rank(table, pair[1], pair[0])))
 
 
-def tile_of(item: pystac.Item) -> str | None:
-    """The item's tile of the Military Grid Reference System, from ``grid:code`` or from its id."""
-    code = str(item.properties.get("grid:code", ""))
-    if code.startswith("MGRS-"):
-        return code.removeprefix("MGRS-")
-    named = re.search(r"(?:^|_)T?(\d{2}[C-X][A-Z]{2})(?:_|$)", item.id)
-    return named.group(1) if named else None
+def rank(table: Sensor, level: str, collection: str | None = None) -> tuple[int, int]:
+    """Sort key of scenes that may hold the same acquisitions twice: those of the lowest are taken, the others left out.
+
+    By level in the sensor's own order, then by collection. The two instruments of HLS rank alike: they complete each other.
+    """
+    chosen = [n for n, names in enumerate(CHOICES.get(table.name, ())) if collection in names]
+    return (0 if table.name == "hls" else table.levels.index(level)), (chosen[0] if chosen else 0)
+
+
+def sensor_named(words: str) -> str:
+    """The sensor that words name, such as an item's own (``words_of``) or a collection's id; empty where none of ours.
+
+    >>> sensor_named("my-sentinel-2-cubes")
+    'sentinel-2'
+    """
+    return next((name for name, pattern in SENSES.items() if re.search(pattern, words.lower())), "")
+
+
+def recognise(item: pystac.Item) -> Dialect:
+    """The dialect that an item is written in, by its collection and the keys of its assets.
+
+    An item of a collection that no dialect knows, or of none, says by its own words what it is. Of several dialects that
+    which finds most bands is taken, and the first of those. Raises ``Refused``, naming the item and what to use instead.
+    """
+    known = [d for d in DIALECTS if item.collection_id in d.collections]
+    words = words_of(item)
+    name = known[0].sensor if known else sensor_named(words)
+    mine = [d for d in DIALECTS if d.sensor == name]
+    if known and not any(re.search(d.marks, words_of(item, collection=False)) for d in known):
+        other = [d for d in mine if re.search(d.marks, words_of(item, collection=False))]
+        if other:
+            raise Refused(
+                f"item {item.id} contradicts itself: collection {item.collection_id} holds {known[0].level}, its own words say "
+                f"{other[0].level}; correct the item."
+            )
+    levels = {d.level for d in known}
+    fitting = [d for d in mine if (d.level in levels if known else re.search(d.marks, words))]
+    named = [d for d in fitting if d in known or not d.collections or not known]
+    for candidates in (named, fitting):
+        found = [(len(located(item, d)), d) for d in candidates]
+        most = max((count for count, _ in found), default=0)
+        if most:
+            return next(d for count, d in found if count == most)
+    raise Refused(f"item {item.id} {_why_none(item, name, bool(fitting))}.")
+
+
+def _why_none(item: pystac.Item, name: str, fitting: bool) -> str:
+    """Why no dialect fits an item, and what to use instead."""
+    if fitting and only_hdf4(item):
+        return HDF4
+    if kind := unfit(item):
+        return kind.reason
+    if fitting:
+        return f"has no asset with a band of {name} (it has {', '.join(map(str, list(item.assets)[:8])) or 'none'})"
+    if name:
+        levels = ", ".join(SENSORS[name].levels)
+        return f"does not say which product of {name} it is ({levels}); name it in the item's collection or id"
+    said = f"of collection '{text(item.collection_id)}'" if item.collection_id else "without a collection"
+    return (
+        f"is {said} and names no sensor of fusecube ({', '.join(SENSORS)}); add platform or constellation to the item"
+    )
+
+
+def located(item: pystac.Item, dialect: Dialect) -> dict[str, tuple[str, int]]:
+    """Band or quality layer to the asset that holds it and the layer there, from 1; 0 for a file of one layer."""
+    keys = {str(asset.extra_fields.get("pl:asset_type")): key for key, asset in item.assets.items()}
+    keys = {name: key for name, key in keys.items() if name not in item.assets} | {key: key for key in item.assets}
+    found = {}
+    for name, offered in dialect.assets.items():
+        for place in offered:
+            key, _, layer = place.partition("#")
+            if key in keys:
+                found[name] = keys[key], int(layer or 0)
+                break
+    return (_layers(item, dialect) | found) if dialect.by_band else found
+
+
+def _layers(item: pystac.Item, dialect: Dialect) -> dict[str, tuple[str, int]]:
+    """Where bands stand by the names that ``eo:bands`` or ``bands`` give the layers of files."""
+    found: dict[str, tuple[str, int]] = {}
+    for key, asset in item.assets.items():
+        if key in PICTURES or PICTURES & set(asset.roles or ()):
+            continue
+        names = _names(asset.extra_fields.get("eo:bands")) or _names(asset.extra_fields.get("bands"))
+        for number, said in enumerate(names, start=1):
+            for band in (b for b, offered in dialect.assets.items() if said & set(offered)):
+                found.setdefault(band, (key, number if len(names) > 1 else 0))
+    return found
+
+
+def _names(layers: Any) -> list[set[str]]:
+    """Names and common names of the layers of a file, in their order."""
+    if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
+        return []
+    fields = ("name", "common_name", "eo:common_name")
+    return [{text(layer.get(field)) for field in fields} - {""} for layer in layers]
 
 
 def to_scene(item: pystac.Item, root: str) -> Scene:
-    """What fusecube keeps of an item; raises ``Refused`` where it cannot be placed or an address is not allowed."""
-    dialect = next((d for d in DIALECTS if d.collection == item.collection_id), None)
-    if dialect is None:
-        raise Refused(f"item {item.id} is of collection '{item.collection_id}', which no dialect knows.")
-    base = item.get_self_href() or root
-    assets = {band: _asset(item.assets[key], base, root) for band, key in dialect.assets.items() if key in item.assets}
-    moment = item.datetime or item.common_metadata.start_datetime
-    if moment is None or item.bbox is None:
-        raise Refused(f"item {item.id} has no time or no bbox; correct the item.")
-    west, south, east, north = item.bbox if len(item.bbox) == 4 else (*item.bbox[:2], *item.bbox[3:5])
-    keep = ("s2:", "earthsearch:boa", "updated", "view:")
+    """What fusecube keeps of an item; ``root`` is the address of its catalog.
+
+    Raises ``Refused``, naming the item and the reason, where it is no scene of a sensor here, states something that cannot be,
+    or names an address that must not be opened.
+    """
+    if text(item.id, 500) == "":
+        raise Refused(f"item {str(item.id)[:60]!r} has an id that is no short printable string; correct the item.")
+    try:
+        return _scene(item, root)
+    except Refused as error:
+        raise error if str(item.id) in str(error) else Refused(f"item {item.id}: {error}") from error
+    except BROKEN as error:
+        raise Refused(
+            f"item {item.id} has a field that cannot be used ({str(error)[:120]}); correct the item."
+        ) from error
+
+
+def _scene(item: pystac.Item, root: str) -> Scene:
+    dialect = recognise(item)
+    places = located(item, dialect)
+    keys = tuple(dict.fromkeys(key for key, _ in places.values()))
+    crs, extent = crs_of(item, keys), extent_of(item, keys)
+    kept = properties_of(item, dialect.sensor)
     return Scene(
         id=item.id,
         sensor=dialect.sensor,
         level=dialect.level,
-        acquired=moment.astimezone(UTC),
-        bbox=(west, south, east, north),
-        crs=f"EPSG:{_epsg(item)}",
-        extent=_extent(item, list(dialect.assets.values())),
-        assets=assets,
+        acquired=acquired(item),
+        bbox=bbox_of(item, crs, extent),
+        crs=crs,
+        extent=extent,
+        assets=_assets(item, places, root),
         cloud_cover=cloud_cover(item),
-        platform=str(item.properties.get("platform", "")).lower(),
+        platform=platform_of(item),
         tile=tile_of(item) or "",
-        properties={k: v for k, v in item.properties.items() if k.startswith(keep)},
+        track=track_of(item, dialect.sensor, kept),
+        processed=processed_of(item, kept),
+        properties=kept,
     )
 
 
-def _asset(asset: pystac.Asset, base: str, root: str) -> Asset:
-    raster = (asset.extra_fields.get("raster:bands") or [{}])[0]
-    return Asset(resolve(asset.href, base, root), raster.get("scale"), raster.get("offset"), raster.get("nodata"))
+def _assets(item: pystac.Item, places: Mapping[str, tuple[str, int]], root: str) -> dict[str, Asset]:
+    """Where each band is, and what the item states of it."""
+    base, made = item.get_self_href() or root, {}
+    for name, (key, layer) in places.items():
+        href = item.assets[key].href
+        if text(href, 4000) == "":
+            raise Refused(
+                f"item {item.id} has an address of asset {key} that is no printable string; correct the item."
+            )
+        address = resolve(href, base, root)
+        said = stated(item, key, max(layer, 1))
+        address = f"{address}#layer={layer}" if layer else address
+        made[name] = Asset(address, said.scale, said.offset, said.nodata, said.dtype, said.unit)
+    return made
 
 
-def cloud_cover(item: pystac.Item) -> float:
-    """Percent; 100 where the item does not say, so that such a scene comes last."""
-    stated = item.properties.get("eo:cloud_cover")
-    return 100.0 if stated is None else float(stated)
-
-
-def _epsg(item: pystac.Item) -> int:
-    """EPSG code from either spelling of the projection extension."""
-    code = item.properties.get("proj:code") or item.properties.get("proj:epsg")
-    if code is None:
-        raise Refused(f"item {item.id} has neither proj:code nor proj:epsg, so its grid is not known; add the field.")
-    return int(str(code).removeprefix("EPSG:"))
-
-
-def _extent(item: pystac.Item, keys: list[str]) -> tuple[float, float, float, float] | None:
-    """Bounds in the item's projection, from the first band that states its grid."""
-    for key in keys:
-        fields = item.assets[key].extra_fields if key in item.assets else {}
-        grid, size = fields.get("proj:transform"), fields.get("proj:shape")
-        if grid and size:
-            left, top = float(grid[2]), float(grid[5])
-            return (left, top + float(grid[4]) * size[0], left + float(grid[0]) * size[1], top)
-    return None
+def nothing_said(items: Iterable[pystac.Item]) -> bool:
+    """Whether items name neither a collection nor a platform, so that nobody can tell what they are."""
+    return all(not item.collection_id and not platform_of(item) for item in items)
