@@ -4,6 +4,7 @@
 read here on the worker, decides how its pixels come; what the item's metadata said of its grid does not.
 """
 
+import re
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,8 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 from stackstac.raster_spec import RasterSpec
 
-from pipeline.access import open_raster
+from pipeline.access import LAYER, open_raster, split_layer
+from pipeline.errors import Refused
 from pipeline.warp import Target, onto
 
 ABSENT = "absent:"
@@ -48,7 +50,7 @@ class Journal:
 
 
 class BandReader:
-    """Reads windows of one single-band file onto a grid: stackstac's ``Reader`` protocol.
+    """Reads windows of one band of a file onto a grid: stackstac's ``Reader`` protocol.
 
     A file that cannot be read is nodata, named in the journal; without a journal it raises ``OSError``.
     """
@@ -84,11 +86,15 @@ class BandReader:
         try:
             if self.url.startswith(ABSENT):
                 raise FileNotFoundError("the item lists no such asset")
+            *_, index = split_layer(self.url)
             with open_raster(self.url) as source:
-                if not np.can_cast(source.dtypes[0], self.dtype):
-                    raise OSError(f"the file holds {source.dtypes[0]} where {self.dtype} digital numbers are expected")
-                pixels, outcome = onto(source, target, self.fill, self.resampling, nodata=float(self.fill))
-        except (RasterioError, OSError) as error:
+                if index > source.count:
+                    raise OSError(f"the file has {source.count} bands where number {index} is wanted")
+                held = source.dtypes[index - 1]
+                if not np.can_cast(held, self.dtype):
+                    raise OSError(f"the file holds {held} where {self.dtype} digital numbers are expected")
+                pixels, outcome = onto(source, target, self.fill, self.resampling, nodata=float(self.fill), index=index)
+        except (RasterioError, OSError, Refused) as error:
             reason = explain(error, self.url)
             if self.journal is None:
                 raise OSError(reason) from None
@@ -103,14 +109,16 @@ class BandReader:
 
 
 def explain(error: Exception, address: str) -> str:
-    """One line that says why a file could not be read, without its place on this machine."""
+    """One line that says why a file could not be read, without its place on this machine or any address."""
     text = " ".join(str(error).split())
-    for part in (address, address.rsplit("/", 1)[-1]):
+    place = address.partition(LAYER)[0]
+    for part in (address, place, place.rsplit("/", 1)[-1]):
         text = text.replace(part, "the file")
+    text = re.sub(r"/vsi\w+/[^\s'\"]*", "the file", text)  # as GDAL calls what it is given to read from
     if isinstance(error, FileNotFoundError) and ABSENT in address:
         return text
     if "No such file" in text or "does not exist" in text or "HTTP response code: 404" in text:
         return "the file is missing"
-    if "/" in text or "\\" in text:  # a path of this machine that GDAL spelled in its own way
-        text = text.split("/", 1)[0].rstrip(" '\"`")
-    return text[:200] or type(error).__name__
+    if "/" in text or "\\" in text:  # a path of this machine, or an address, that GDAL spelled in its own way
+        text = re.split(r"[/\\]", text, maxsplit=1)[0].rsplit(" ", 1)[0].rstrip(" '\"`:")
+    return re.sub(r"\?\S*=\S*", "", text)[:200] or type(error).__name__
