@@ -17,7 +17,8 @@ Line = tuple[float, float]
 # doi:10.1016/j.rse.2018.09.002; hls.gsfc.nasa.gov/algorithms/bandpass-adjustment). Landsat 7: Roy et al. 2016,
 # doi:10.1016/j.rse.2015.12.024, table 2, surface reflectance, reduced major axis regression. Of that table's lines it is
 # the one that treats both sensors alike and so may be turned round; the ordinary regressions (OLI on ETM+ 0.8474 in blue,
-# ETM+ on OLI 0.8850) each shrink the range of what they predict.
+# ETM+ on OLI 0.8850) each shrink the range of what they predict. (The offset in red is as printed; the table's two other
+# lines would have it 0.0009 lower.)
 _OLI = ("coastal", "blue", "green", "red", "nir08", "swir16", "swir22")
 _MSI = ("B01", "B02", "B03", "B04", "B8A", "B11", "B12")
 _SAME: tuple[Line, ...] = ((1.0, 0.0),) * len(_OLI)

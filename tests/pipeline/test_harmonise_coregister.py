@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 
 from pipeline.harmonise.coregister import Peak, Shift, agreed, anchored, corrected, peak, shift
 
-SIZE, FINE, EDGE = 320, 8, 20
+SIZE, FINE, EDGE = 256, 8, 20
 """Pixels of an image; parts of a pixel that land is drawn in; pixels of land around an image."""
 
 
@@ -70,7 +70,7 @@ def test_a_known_shift_is_found(rows: float, cols: float):
     found = shift(waves(rows, cols), waves(0, 0))
     assert off(found, rows, cols) < 0.005
     assert found.confidence > 0.99
-    assert found.cells == 16  # starts at 0, 64, 128 and 192 of 320 along each axis
+    assert found.cells == 9  # starts at 0, 64 and 128 of 256 along each axis
 
 
 def test_a_whole_pixel_is_a_whole_pixel_and_down_and_right_are_positive():
@@ -96,7 +96,7 @@ def test_scattered_clouds():
 
 def test_clouds_that_are_not_masked_spoil_their_cells_only():
     image = seen(3, -5, 1)
-    image[:150, :150] = 0.8 + np.random.default_rng(0).normal(0, 0.02, (150, 150))
+    image[:120, :120] = 0.8 + np.random.default_rng(0).normal(0, 0.02, (120, 120))
     assert off(shift(image, seen(0, 0, 2)), 0.375, -0.625) < 0.02
 
 
@@ -129,6 +129,13 @@ def test_no_shift_of_noise_or_water(smooth: float):
         assert shift(noise(seed, smooth), noise(seed + 100, smooth)) is None
 
 
+def test_a_single_cell_of_noise_says_nothing():
+    for seed in range(15):
+        one, other = (noise(200 + seed + k, seed % 3 / 2)[:128, :128] for k in (0, 50))
+        assert peak(one, other) is None
+        assert peak(clouded(one, seed, share=0.5, size=3), other) is None
+
+
 def test_no_shift_of_flat_ground():
     flat = np.full((SIZE, SIZE), 0.3, np.float32)
     assert shift(flat, flat) is None
@@ -153,8 +160,10 @@ def test_no_shift_of_other_land():
 
 
 def test_cells_that_contradict_one_another():
-    torn = np.concatenate((waves(2, 0)[: SIZE // 2], waves(-2, 0)[SIZE // 2 :]))
+    # Each row of cells lies mostly in another third, which is moved by 4, 0 or -4 pixels: no majority.
+    torn = np.concatenate((waves(4, 0)[:85], waves(0, 0)[85:171], waves(-4, 0)[171:]))
     assert shift(torn, waves(0, 0)) is None
+    assert off(shift(torn, np.roll(torn, 1, 1)), 0, -1) < 0.01
 
 
 def test_majorities():

@@ -1,0 +1,77 @@
+"""Which steps of harmonisation are switched on, and their application to the bands of one scene.
+
+Both steps are linear in each pixel, so a chunk need not know its neighbours.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.harmonise.bandpass import adjustment, bandpass
+from pipeline.harmonise.nbar import angles_of, nbar
+from pipeline.scene import Scene
+from pipeline.sensors import LANDSAT, MODIS, PLANETSCOPE, SENTINEL2, Sensor, sensor
+from pipeline.sensors.responses import known
+
+
+@dataclass(frozen=True)
+class Harmony:
+    """Steps that are switched on; none of them by default."""
+
+    nbar: bool = False
+    """Whether optical reflectance is brought to a view from above (c-factor)."""
+    platform: str = ""
+    """Platform as which optical bands are to see, such as ``sentinel-2a`` or ``landsat-8``; empty for each its own. A band that
+    this platform has no like of stays as it is."""
+
+    def needs(self, scene: Scene, bands: Sequence[str]) -> tuple[str, ...]:
+        """The bands of a scene that must be read to give ``bands``."""
+        wanted = dict.fromkeys(bands)
+        for band in bands:
+            like = self._like(scene, band)
+            if like:
+                wanted |= dict.fromkeys(adjustment(like, scene.platform, self.platform).gains)
+        return tuple(wanted)
+
+    def applied(
+        self, scene: Scene, bands: Sequence[str], values: Mapping[str, NDArray[np.float32]]
+    ) -> list[NDArray[np.float32]]:
+        """The quantity of ``bands`` after the steps, from that of all that ``needs`` names, (rows, cols) each.
+
+        Raises ``Refused`` where a scene does not state what a step needs.
+        """
+        table = sensor(scene.sensor)
+        if self.nbar and _reflects(scene):
+            angles = angles_of(scene)
+            values = {band: nbar(plane, table.band(band).common, angles) for band, plane in values.items()}
+        out = []
+        for band in bands:
+            like = self._like(scene, band)
+            out.append(bandpass(values, like, scene.platform, self.platform) if like else values[band])
+        return out
+
+    def _like(self, scene: Scene, band: str) -> str:
+        """The band of the wanted platform that has the common name of a scene's band; empty where nothing is to change."""
+        common = sensor(scene.sensor).band(band).common
+        if not self.platform or not _reflects(scene) or not common or known(scene.platform) == known(self.platform):
+            return ""
+        return next((b.name for b in _sensor_of(self.platform).bands if b.common == common), "")
+
+
+AS_MEASURED = Harmony()
+"""No step at all."""
+
+
+def _reflects(scene: Scene) -> bool:
+    """Whether a scene holds reflectance that is not nadir-adjusted or gap-filled by its maker already."""
+    quantity = sensor(scene.sensor).product(scene.level).quantity
+    return quantity == "surface reflectance"
+
+
+def _sensor_of(platform: str) -> Sensor:
+    """The sensor that a platform carries."""
+    name = known(platform)
+    starts = {"sentinel-2": SENTINEL2, "landsat": LANDSAT, "terra": MODIS, "aqua": MODIS, "planetscope": PLANETSCOPE}
+    return next(table for start, table in starts.items() if name.startswith(start))
