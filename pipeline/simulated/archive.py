@@ -19,7 +19,6 @@ from pipeline.simulated.grids import coarser, pieces, projected
 from pipeline.simulated.items import TILE, UDM2, Account, File, describe, name_of
 from pipeline.simulated.streams import EPOCH, Campaign, Pass, Stream
 from pipeline.simulated.views import observe
-from pipeline.simulated.weather import Weather
 from pipeline.simulated.world import CRS, changes_geojson
 
 __all__ = ["TILE", "simulate", "simulate_campaign", "write_cog"]
@@ -67,8 +66,7 @@ def simulate(
         Called with the id of each scene that is written.
     """
     last = EPOCH + timedelta(days=5 * (dates - 1))
-    weather = Weather(seed, clouds, spread=0.0, clear=(EPOCH,))
-    campaign = Campaign(EPOCH, last, size, ("sentinel-2",), tuple(levels), seed, weather)
+    campaign = Campaign(EPOCH, last, size, ("sentinel-2",), tuple(levels), seed, clouds, spread=0.0, clear=(EPOCH,))
     return simulate_campaign(out, campaign, told)
 
 
@@ -131,8 +129,9 @@ def _written(folder: Path, passed: Pass, campaign: Campaign) -> Account:
                 at = (slice(s.start // ratio, s.stop // ratio) for s in (rows, cols))
                 targets[name].write(planes, window=Window.from_slices(*at))
     percent = round(100 * cloudy / (grid.shape[0] * grid.shape[1]), 2)
-    weather = campaign.weather
-    told = f"simulated, seed {campaign.seed}, {campaign.size} px, clouds {weather.clouds:g}, spread {weather.spread:g}"
+    told = (
+        f"simulated, seed {campaign.seed}, {campaign.size} px, clouds {campaign.clouds:g}, spread {campaign.spread:g}"
+    )
     return Account(passed, world, grid, files, percent, told)
 
 

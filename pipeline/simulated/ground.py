@@ -14,9 +14,9 @@ from shapely import box
 
 from pipeline.simulated.chance import noise
 from pipeline.simulated.grids import bounds_of, positions, projected, transformer
-from pipeline.simulated.seasons import HELD, shares, snow, year_shift
+from pipeline.simulated.seasons import DEPTH, HELD, shares, snow_line, year_shift
 from pipeline.simulated.spectra import ENDMEMBERS
-from pipeline.simulated.world import CRS, Change, Feature, World, landscape
+from pipeline.simulated.world import CRS, SUMMIT, Change, Feature, World, landscape
 
 OPEN = Feature(box(0, 0, 0, 0), "meadow")
 """What nothing else covers."""
@@ -34,16 +34,25 @@ _SOIL, _GRASS, _FOREST, _SNOW = (ENDMEMBERS.index(name) for name in ("soil", "gr
 class Ground:
     """A window of the land at the centres of its pixels: what does not change from day to day."""
 
-    seed: int
-    """Of the world."""
+    world: World
+    """The land."""
+    x: NDArray[np.float64]
+    """Eastings of the columns, (cols,), or of every pixel, (rows, cols), as ``grids.positions`` has them."""
+    y: NDArray[np.float64]
+    """Northings likewise."""
     label: NDArray[np.intp]
     """Index into ``things``, (rows, cols)."""
     things: tuple[tuple[Feature, Change | None], ...]
     """What lies there, and what is built on it."""
     wear: NDArray[np.float32]
     """How uneven growth is, 0 to 1, (rows, cols)."""
-    heights: NDArray[np.float32]
-    """Metres above the sea, (rows, cols)."""
+
+    def snow(self, day: date) -> NDArray[np.float32] | None:
+        """Share of open ground under snow on a day, (rows, cols); ``None`` where the snow line is above all heights."""
+        line = snow_line(self.world.seed, day)
+        if line >= SUMMIT:
+            return None
+        return np.clip((self.world.heights(self.x, self.y) - line) / DEPTH, 0, 1).astype(np.float32)
 
 
 @lru_cache(maxsize=64)
@@ -60,12 +69,15 @@ def ground(world: World, geobox: GeoBox) -> Ground:
     label[wood] = len(features) - 1
     site = _drawn(geobox, [change.shape for change in land.changes])
     sites = (None, *land.changes)
-    codes, places = np.unique(label * len(sites) + site, return_inverse=True)
-    things = tuple((features[code // len(sites)], sites[code % len(sites)]) for code in codes.tolist())
+    both = label * len(sites) + site
+    there = np.bincount(both.ravel()) > 0
+    codes = np.flatnonzero(there).tolist()
+    things = tuple((features[code // len(sites)], sites[code % len(sites)]) for code in codes)
+    places = (np.cumsum(there) - 1)[both]
     seed = world.seed
     bare = 0.2 * noise(x, y, 140, seed + 3) + 0.1 * noise(x, y, 12, seed + 4)
     thin = 0.4 * noise(x, y, 25, seed + 5) * noise(x, y, 400, seed + 6)
-    return Ground(seed, places.reshape(geobox.shape), things, np.where(wood, thin, bare), world.heights(x, y))
+    return Ground(world, x, y, places, things, np.where(wood, thin, bare))
 
 
 def _drawn(geobox: GeoBox, shapes: Sequence[shapely.Geometry]) -> NDArray[np.int64]:
@@ -94,7 +106,7 @@ def composition(thing: tuple[Feature, Change | None], seed: int, day: date) -> t
 
 def planes(land: Ground, day: date, signatures: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     """What bands measure of the ground on a day, one plane (rows, cols) a row of ``signatures``, (bands, endmembers)."""
-    table = np.array([composition(thing, land.seed, day) for thing in land.things])
+    table = np.array([composition(thing, land.world.seed, day) for thing in land.things])
     lost = np.zeros_like(table)  # what uneven growth takes away, where it is at its worst
     for index in (ENDMEMBERS.index(name) for name in WORN):
         lost[:, index] -= table[:, index]
@@ -104,12 +116,12 @@ def planes(land: Ground, day: date, signatures: NDArray[np.float32]) -> Iterator
     lost[woods, _FOREST] = -table[woods, _FOREST]
     lost[woods, _GRASS] = table[woods, _FOREST]
     base, change = ((part @ signatures.T.astype(np.float64)).astype(np.float32) for part in (table, lost))
-    white = snow(land.heights, land.seed, day)
-    if white.any():
-        white = white * (table @ [HELD.get(name, 1.0) for name in ENDMEMBERS]).astype(np.float32)[land.label]
+    white = land.snow(day)
+    if white is not None:
+        white *= (table @ [HELD.get(name, 1.0) for name in ENDMEMBERS]).astype(np.float32)[land.label]
     for band, signature in enumerate(signatures):
         plane = base[:, band][land.label] + change[:, band][land.label] * land.wear
-        yield plane + white * (signature[_SNOW] - plane) if white.any() else plane
+        yield plane if white is None else plane + white * (signature[_SNOW] - plane)
 
 
 def abundances(world: World, geobox: GeoBox, day: date) -> NDArray[np.float32]:

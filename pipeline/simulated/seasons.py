@@ -5,7 +5,6 @@ from functools import lru_cache
 from math import cos, pi
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.simulated.chance import key, noise, uniform
 from pipeline.simulated.spectra import ENDMEMBERS
@@ -109,8 +108,3 @@ def snow_line(seed: int, day: date) -> float:
     yearly = 1825 - 1475 * cos(2 * pi * (day.timetuple().tm_yday - 25) / 365.25)
     weather = noise(np.array([float(day.toordinal())]), np.zeros(1), 6.0, key(seed, "snow line"))
     return yearly + 200 * (float(weather[0, 0]) - 0.5)
-
-
-def snow(heights: NDArray[np.float32], seed: int, day: date) -> NDArray[np.float32]:
-    """Share of open ground under snow, from 0 to 1, at heights of any shape in metres."""
-    return np.clip((heights - snow_line(seed, day)) / DEPTH, 0, 1).astype(np.float32)

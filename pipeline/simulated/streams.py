@@ -1,7 +1,7 @@
 """What is observed of the simulated land, by whom and when: products, their pixel grids, passes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 from odc.geo.geobox import GeoBox
@@ -164,8 +164,12 @@ class Campaign:
     """Processing levels of theirs that are written; there are ``L1C`` and ``MOD09GA`` (daily) besides."""
     seed: int = 1
     """The same seed gives the same land, clouds and noise."""
-    weather: Weather = field(default_factory=lambda: Weather(1))
-    """How cloudy the days are."""
+    clouds: float = 0.35
+    """Share of the land under clouds on average, about."""
+    spread: float = 1.0
+    """0: every day is as cloudy as the average; 1: some are clear and others overcast."""
+    clear: tuple[date, ...] = ()
+    """Days without a cloud."""
 
     def __post_init__(self) -> None:
         if self.size <= 0 or self.size % 6:
@@ -181,6 +185,11 @@ class Campaign:
     def world(self) -> World:
         """The land; what is built there is built while it is watched."""
         return World(*ORIGIN, self.size * 10.0, self.seed, (self.start, self.end))
+
+    @property
+    def weather(self) -> Weather:
+        """How cloudy the days are."""
+        return Weather(self.seed, self.clouds, self.spread, self.clear)
 
     @property
     def streams(self) -> tuple[Stream, ...]:

@@ -26,7 +26,13 @@ FOREST_SCALE = 900.0
 """Size of forests in metres."""
 
 RELIEF = ((3000.0, 620.0), (900.0, 120.0))
-"""Size of hills and how high they are, in metres; valleys lie at 40 m."""
+"""Size of hills and how high they are, in metres."""
+
+VALLEY = 40.0
+"""Height in metres that no place lies below."""
+
+SUMMIT = VALLEY + sum(high for _, high in RELIEF)
+"""Height in metres that no place lies above."""
 
 CLEARED = timedelta(days=21)
 """How long before a building stands its site is bare ground."""
@@ -83,7 +89,7 @@ class World:
     def heights(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.float32]:
         """Metres above the sea; ``x`` and ``y`` as ``chance.noise`` has them."""
         hills = [high * noise(x, y, scale, key(self.seed, "relief", k)) for k, (scale, high) in enumerate(RELIEF)]
-        return (40 + sum(hills[1:], hills[0])).astype(np.float32)
+        return (VALLEY + sum(hills[1:], hills[0])).astype(np.float32)
 
     def woods(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Where forest stands, if nothing is built there."""
