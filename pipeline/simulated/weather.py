@@ -25,8 +25,8 @@ HEIGHT = 900.0
 WIND = (6.0, 2.0)
 """Metres a second, eastwards and northwards, that clouds drift by on average."""
 
-SPACING = 60.0
-"""Metres between the points at which clouds are looked at, or less: their smallest bumps are thrice that."""
+SPACING = 15.0
+"""Metres between the points at which clouds are looked at, or less: a tenth of their smallest bumps."""
 
 
 @dataclass(frozen=True)
