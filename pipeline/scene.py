@@ -1,5 +1,6 @@
 """A scene: what fusecube keeps of a STAC item, in the same words whichever catalog it came from."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -14,6 +15,11 @@ from pipeline.sensors import sensor
 
 Bounds = tuple[float, float, float, float]
 """Left, bottom, right, top."""
+
+
+DATE_LINE = -168
+"""Longitude where solar days change: the border of UTM zones 2 and 3, in the Bering Strait, where a pass meets next to no
+land. At 180 degrees one pass over Fiji or Chukotka would fall on two days."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +79,15 @@ class Scene:
     def solar_day(self) -> date:
         """Date in mean solar time: one pass of the satellite is one day everywhere, across the antimeridian too.
 
-        Taken at the central meridian of the scene's UTM zone, else at the middle of its bbox.
+        Taken at the central meridian of the scene's UTM zone, else at the middle of its bbox; days change at ``DATE_LINE``.
         """
         code = int(self.crs[5:]) if self.crs and self.crs.startswith("EPSG:") else 0
-        zone = code % 100 if code // 100 in (326, 327) else None
+        zone = code % 100 if code // 100 in (326, 327) and 1 <= code % 100 <= 60 else None
         west, _, east, _ = self.bbox
         middle = (west + (east if east >= west else east + 360)) / 2
         centre = zone * 6 - 183 if zone else (middle + 180) % 360 - 180
+        if centre < DATE_LINE:
+            centre += 360
         return (self.acquired + timedelta(hours=centre / 15)).date()
 
     @property
@@ -101,8 +109,8 @@ def mosaic_order(scene: Scene) -> tuple[float, float, str]:
 
 
 SAME = timedelta(seconds=2)
-"""Acquisitions of one satellite over one tile that lie no further apart are one, processed more than once. (Two datastrips of
-one Sentinel-2 pass over a tile lie further apart, and are both kept.)"""
+"""Acquisitions of one satellite over one tile that lie no further apart are one, processed more than once. Two datastrips of
+one Sentinel-2 pass begin further apart, and so do two slices of a radar's datatake."""
 
 
 def newest(scenes: Iterable[Scene]) -> list[Scene]:
@@ -110,15 +118,33 @@ def newest(scenes: Iterable[Scene]) -> list[Scene]:
     kept: list[Scene] = []
     latest: dict[tuple[str, ...], list[int]] = {}
     for scene in scenes:
-        key = (scene.sensor, scene.level, scene.platform, scene.tile or scene.id, scene.track)
+        place = scene.tile or ("" if sensor(scene.sensor).grouped_by == "track" else scene.id)
+        key = (scene.sensor, scene.level, scene.platform, place, scene.track)
         for index in latest.setdefault(key, []):
-            if abs(kept[index].acquired - scene.acquired) <= SAME:
+            if _same(kept[index], scene):
                 kept[index] = max(kept[index], scene, key=lambda s: (s.processed, s.revision, s.id))
                 break
         else:
             latest[key].append(len(kept))
             kept.append(scene)
     return kept
+
+
+def _same(one: Scene, other: Scene) -> bool:
+    """Whether scenes of one satellite over one tile are one acquisition: some catalogs state the time of the whole datatake,
+    so that the beginnings of their datastrips decide where both are known."""
+    strips = _strip(one), _strip(other)
+    apart = abs(strips[0] - strips[1]) if strips[0] and strips[1] else timedelta(0)
+    return abs(one.acquired - other.acquired) <= SAME and apart <= SAME
+
+
+def _strip(scene: Scene) -> datetime | None:
+    """When a Sentinel-2 scene's datastrip begins: ``…_S20231107T144729_N05.09`` in its id (S2-PDGS-TAS-DI-PSD)."""
+    named = re.search(r"_S(\d{8}T\d{6})(?:_|$)", str(scene.properties.get("s2:datastrip_id", "")))
+    try:
+        return datetime.strptime(named[1], "%Y%m%dT%H%M%S") if named else None
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)
