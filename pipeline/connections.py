@@ -10,7 +10,7 @@ import urllib3
 from requests.certs import where
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import create_connection
 
 from pipeline.hosts import addresses
@@ -19,15 +19,22 @@ CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Environment variables that may name a file of certificates; else those that come with requests."""
 
 
+class Barred(HTTPError):
+    """A host that may not be connected to."""
+
+
 def connect(connection: HTTPConnection) -> socket.socket:
     """A socket to an address of the host that may be connected to.
 
-    What was judged is what is connected to: the name is not resolved a second time.
+    What was judged is what is connected to: the name is not resolved a second time. Raises ``Barred``, or what urllib3 raises
+    where there is no connection.
     """
     try:
         found = addresses(connection.host, connection.port)
     except socket.gaierror as error:
         raise NameResolutionError(connection.host, connection, error) from error
+    except PermissionError as error:
+        raise Barred(str(error)) from error
     failure: OSError = OSError("the name has no address")
     for address in found:
         try:

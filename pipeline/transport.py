@@ -15,9 +15,9 @@ from functools import cache
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, NewConnectionError, ReadTimeoutError, SSLError, TimeoutError
+from urllib3.exceptions import HTTPError, NewConnectionError, SSLError, TimeoutError
 
-from pipeline.connections import pools, proxy_for
+from pipeline.connections import Barred, pools, proxy_for
 from pipeline.hosts import allowed, host_of, is_private, split
 from pipeline.signing import Keyring, Signature, signers
 
@@ -192,8 +192,10 @@ class Transport:
                 raise _judged(error) from None
             try:
                 return _received(response, first, last)
-            except HTTPError as error:
+            except (TimeoutError, SSLError) as error:
                 raise _judged(error) from None
+            except HTTPError:
+                raise Later("the server breaks off in the middle of an answer") from None
             finally:
                 _done_with(response)
 
@@ -220,11 +222,11 @@ def _signed(url: str, signature: Signature) -> str:
 
 def _next(address: str, url: str, location: str) -> str:
     """Where a redirect leads; raises ``PermissionError`` where that may not be followed."""
-    target = urljoin(url, location)
     try:
+        target = urljoin(url, location)
         host = host_of(target)
     except ValueError:
-        host = ""
+        target, host = "", ""
     if not host or urlsplit(target).scheme not in ("http", "https"):
         raise PermissionError("the server redirects to what is no web address")
     if is_private(host) and host != host_of(address) and host not in allowed():
@@ -277,13 +279,13 @@ def _done_with(response: urllib3.BaseHTTPResponse) -> None:
 
 def _judged(error: Exception) -> OSError:
     """What a broken request means; the texts of libraries name addresses, so they are not passed on."""
-    if isinstance(error, PermissionError):
-        return error
+    if isinstance(error, Barred):
+        return PermissionError(str(error))
     if isinstance(error, SSLError):
         return OSError("the server's certificate is not accepted")
     if isinstance(error, NewConnectionError):  # a name that is not known among them
         return Later("nothing answers there")
-    if isinstance(error, ReadTimeoutError | TimeoutError):
+    if isinstance(error, TimeoutError):
         return Later("the server does not answer in time")
     if isinstance(error, HTTPError | ConnectionError):
         return Later("the connection breaks")

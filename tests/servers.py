@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -45,6 +45,8 @@ class Faults:
     """Seconds that a slow answer takes."""
     retry_after: int = 0
     """Seconds that a busy server asks for."""
+    times: int = 2**31
+    """Faults after which the server behaves."""
     only: str = ""
     """Regular expression of the paths that are hit; empty for all."""
     seed: int = 0
@@ -72,7 +74,7 @@ class Request:
     headers: dict[str, str]
     """Headers, names in lower case."""
     status: int
-    """What was answered; 0 where the connection was reset."""
+    """What was answered; 0 until it is, and where the connection was reset."""
     fault: str
     """Which fault was drawn."""
 
@@ -127,9 +129,11 @@ class Files:
     address: str = ""
     """Where it is served, without a slash at the end."""
     log: list[Request] = field(default_factory=list)
-    """Requests, in the order of their answers."""
+    """Requests, in the order in which they came."""
     chance: random.Random = field(default_factory=lambda: random.Random(0))
     """Draws the faults."""
+    drawn: int = 0
+    """Faults so far."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Guards the log and the draws."""
     busy: int = 0
@@ -139,15 +143,17 @@ class Files:
 
     def draw(self, path: str) -> str:
         """The fault of the next request."""
-        if not re.search(self.faults.only, path):
-            return "none"
         with self.lock:
-            return self.chance.choices(*self.faults.kinds())[0]
+            if self.drawn >= self.faults.times or not re.search(self.faults.only, path):
+                return "none"
+            fault = self.chance.choices(*self.faults.kinds())[0]
+            self.drawn += fault != "none"
+            return fault
 
     def misbehave(self, faults: Faults) -> None:
         """Misbehave so from now on."""
         with self.lock:
-            self.faults, self.chance = faults, random.Random(faults.seed)
+            self.faults, self.chance, self.drawn = faults, random.Random(faults.seed), 0
 
     def of(self, name: str) -> list[Request]:
         """Requests whose path ends so."""
@@ -195,19 +201,19 @@ class FilesHandler(Quiet):
         files, parts = self.files, urlsplit(self.path)
         path = unquote(parts.path)
         fault = files.draw(path)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request = Request(self.command, path, parts.query, self.headers.get("Range"), headers, 0, fault)
         with files.lock:
+            place = len(files.log)
+            files.log.append(request)
             files.busy += 1
             files.busiest = max(files.busiest, files.busy)
         try:
-            status = self.answer(path, parts.query, fault)
+            request = replace(request, status=self.answer(path, parts.query, fault))
         finally:
-            headers = {name.lower(): value for name, value in self.headers.items()}
             with files.lock:
                 files.busy -= 1
-        with files.lock:
-            files.log.append(
-                Request(self.command, path, parts.query, self.headers.get("Range"), headers, status, fault)
-            )
+                files.log[place : place + 1] = [request]
 
     def answer(self, path: str, query: str, fault: str) -> int:
         """Answer and give the status."""
@@ -296,13 +302,13 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(handler: Any) -> Iterator[str]:
+def serving(handler: Any, host: str = "127.0.0.1") -> Iterator[str]:
     """Serve on a free port of loopback; gives the address without a slash at the end."""
-    server = Server(("127.0.0.1", 0), handler)
+    server = Server((host, 0), handler)
     thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.05), daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"http://{host}:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()
@@ -310,11 +316,13 @@ def serving(handler: Any) -> Iterator[str]:
 
 
 @contextmanager
-def serve_files(folder: Path, faults: Faults | None = None, tokens: Tokens | None = None) -> Iterator[Files]:
-    """A folder over HTTP, misbehaving as told."""
+def serve_files(
+    folder: Path, faults: Faults | None = None, tokens: Tokens | None = None, host: str = "127.0.0.1"
+) -> Iterator[Files]:
+    """A folder over HTTP, misbehaving as told; ``host`` may be any address of 127.0.0.0/8."""
     files = Files(folder, tokens=tokens)
     files.misbehave(faults or Faults())
-    with serving(partial(FilesHandler, files=files)) as files.address:
+    with serving(partial(FilesHandler, files=files), host) as files.address:
         yield files
 
 
