@@ -30,9 +30,15 @@ Weights = Mapping[str, Mapping[str, float]]
 GRID = np.arange(300, 2601)
 """Wavelengths in nm on which curves of different tables meet."""
 
+MEETS = 0.05
+"""Least cosine between two responses for a source band to have a part in a target band."""
+
 FIDELITY = 0.3
-"""Least cosine between a target's response and its best fit for the target to count as one that can be made: a source
-that covers the target and is eleven times as wide has it."""
+"""Least part of a target's response that its sources see, as the root of the sum of their squared cosines with it, for the
+target to count as one that can be made: one source that covers the target and is eleven times as wide sees so much."""
+
+STEADY = 0.01
+"""Added to squared distances, in nm: what their rounding leaves uncertain, so that near copies do not decide by it."""
 
 LEAST = 0.02
 """A weight below this share is dropped (and the rest sums to 1 again): another band is not read for so little."""
@@ -49,8 +55,8 @@ class Response:
     """Response-weighted mean wavelength in nm, ``∫ λ R dλ / ∫ R dλ``."""
     width: float
     """Full width at half maximum in nm, between the outermost crossings of half the greatest response."""
-    equivalent: float
-    """Width in nm of the boxcar of the same energy, ``(∫ R dλ)² / ∫ R² dλ``."""
+    spread: float
+    """Mean distance in nm between two wavelengths drawn from the response; a third of the width for a boxcar."""
 
 
 def response(platform: str, band: str) -> Response:
@@ -100,14 +106,16 @@ def planetscope(instrument: str, satellite: str = "") -> str:
 def weights(source: str, target: str) -> Weights:
     """How the bands of a target platform are best made of a source platform's.
 
-    With every response scaled to unit area, ``ρ = R / ∫ R dλ``, the weights of target band t are those that minimise ::
+    Every response is scaled to unit area, ``ρ = R / ∫ R dλ``, and summed up, ``F(λ) = ∫ ρ dλ`` from the shortest wavelength
+    to λ. The weights of target band t are those that minimise ::
 
-        ∫ (ρ_t - Σ_s w_s ρ_s)² dλ   with  w_s >= 0,
+        ∫ (F_t - Σ_s w_s F_s)² dλ   with  w_s >= 0  and  Σ_s w_s = 1,
 
-    afterwards divided by their sum, so that a flat spectrum keeps its reflectance. (The sum is not held at 1 during the
-    fit: bands far from the target would then be given weight merely for being wide.) A source band whose response does not
-    meet the target's has weight 0 exactly and is left out. A target band is left out where its fit lies below
-    ``FIDELITY``. Raises ``Refused`` for a platform whose responses are not known.
+    over the source bands whose responses meet the target's (``MEETS``). The integral is the mean square error of the band
+    so made for spectra whose slope at each wavelength is independent of that at any other: it asks for the right centre
+    first and the right width then, and a flat spectrum keeps its reflectance. Sums of densities in place of F would stand for
+    spectra without any likeness of neighbouring wavelengths. A target band is left out where its sources see too little
+    of it (``FIDELITY``). Raises ``Refused`` for a platform whose responses are not known.
     """
     return _weights(known(source), known(target))
 
@@ -115,31 +123,31 @@ def weights(source: str, target: str) -> Weights:
 @cache
 def _weights(source: str, target: str) -> Weights:
     """``weights`` by the names of the table."""
-    names = [name for name in _bands(source) if name != PANCHROMATIC or source == target]
-    rows = _scaled(source, source)
-    gram = np.array([[rows.get((a, b), 0.0) for b in names] for a in names])
-    across = _scaled(source, target)
+    own, across = _pairs(source, source), _pairs(source, target)
     made = {}
-    for band, found in _bands(target).items():
-        shares = best(gram, np.array([across.get((name, band), 0.0) for name in names]), 1 / found.equivalent)
-        if shares is not None:
-            made[band] = MappingProxyType({n: float(w) for n, w in zip(names, shares, strict=True) if w > 0})
+    for band in _bands(target):
+        met = {name: across[name, band] for name in _bands(source) if (name, band) in across}
+        names = [
+            name for name, (cosine, _) in met.items() if cosine >= MEETS and (name != PANCHROMATIC or source == target)
+        ]
+        if sum(met[name][0] ** 2 for name in names) < FIDELITY**2:
+            continue
+        between = np.array([[own[a, b][1] if (a, b) in own else _apart(source, a, b) for b in names] for a in names])
+        shares = best(between, np.array([met[name][1] for name in names]))
+        made[band] = MappingProxyType({name: float(w) for name, w in zip(names, shares, strict=True) if w > 0})
     return MappingProxyType(made)
 
 
-def best(gram: NDArray[np.float64], across: NDArray[np.float64], energy: float) -> NDArray[np.float64] | None:
-    """Weights of n source bands for one target band, summing to 1; ``None`` where they fit it worse than ``FIDELITY``.
+def best(between: NDArray[np.float64], across: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights (n,) of n source bands for one target band, at least 0, summing to 1.
 
-    Of integrals of products of unit-area responses: ``gram`` (n, n) among the sources, ``across`` (n,) of each source with
-    the target, ``energy`` of the target with itself.
+    Of squared distances ``∫ (F_a - F_b)² dλ`` in nm: ``between`` (n, n) the sources, ``across`` (n,) from each to the target.
     """
-    root = np.linalg.cholesky(
-        gram
-    ).T  # the fit needs no more of the curves: |root w - rhs|² is the integral, less a constant
-    shares, _ = nnls(root, np.linalg.solve(root.T, across))
-    length = float(np.sqrt(shares @ gram @ shares * energy))
-    if length == 0 or float(shares @ across) / length < FIDELITY:
-        return None
+    gram = (across[:, None] + across - between) / 2 + STEADY * np.eye(len(across))  # products of F_s - F_t
+    values, axes = np.linalg.eigh(gram)
+    root = (axes * np.sqrt(np.maximum(values, STEADY))).T
+    # The least of w' gram w where the weights sum to 1 lies along that of v' gram v - 2 Σ v without that bound.
+    shares, _ = nnls(root, np.linalg.solve(root.T, np.ones(len(across))))
     shares[shares < LEAST * shares.sum()] = 0
     return shares / shares.sum()
 
@@ -147,8 +155,9 @@ def best(gram: NDArray[np.float64], across: NDArray[np.float64], energy: float) 
 def digest(curves: Mapping[str, tuple[NDArray[np.floating], Curves]]) -> dict[str, Any]:
     """The contents of ``responses.json``: from platform to wavelengths (n,) in nm and relative responses (n,) by band.
 
-    ``bands`` has centre, width and equivalent width in nm, to a tenth. ``overlaps`` has, for every two platforms in
-    order, the cosines ``∫ R_a R_b dλ / sqrt(∫ R_a² dλ ∫ R_b² dλ)`` of their bands, to a thousandth, where above 0.
+    ``bands`` has centre, width and spread in nm, to a tenth. ``overlaps`` has, for every two platforms in order and every
+    two bands that meet, the cosine ``∫ R_a R_b dλ / sqrt(∫ R_a² dλ ∫ R_b² dλ)``, to a thousandth, and the squared distance
+    ``∫ (F_a - F_b)² dλ`` of ``weights`` in nm, to a hundredth.
     """
     met = {
         platform: {band: _gridded(wavelengths, curve) for band, curve in responses.items()}
@@ -158,7 +167,7 @@ def digest(curves: Mapping[str, tuple[NDArray[np.floating], Curves]]) -> dict[st
         platform: {band: list(_numbers(curve)) for band, curve in responses.items()}
         for platform, responses in met.items()
     }
-    overlaps = {f"{a} {b}": _cosines(met[a], met[b]) for a, b in combinations_with_replacement(met, 2)}
+    overlaps = {f"{a} {b}": _overlaps(met[a], met[b]) for a, b in combinations_with_replacement(met, 2)}
     return {"bands": bands, "overlaps": {pair: found for pair, found in overlaps.items() if found}}
 
 
@@ -174,27 +183,26 @@ def _gridded(wavelengths: NDArray[np.floating], curve: NDArray[np.floating]) -> 
 
 
 def _numbers(curve: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Centre, full width at half maximum and equivalent width of a curve on ``GRID``, to 0.1 nm."""
+    """Centre, full width at half maximum and spread of a curve on ``GRID``, to 0.1 nm."""
     above = np.flatnonzero(curve >= curve.max() / 2)
     first, last, half = above[0], above[-1], curve.max() / 2
     left = np.interp(half, curve[first - 1 : first + 1], GRID[first - 1 : first + 1])
     right = np.interp(half, curve[last : last + 2][::-1], GRID[last : last + 2][::-1])
     center = (GRID * curve).sum() / curve.sum()
-    return (
-        round(float(center), 1),
-        round(float(right - left), 1),
-        round(float(curve.sum() ** 2 / (curve**2).sum()), 1),
-    )
+    below = np.cumsum(curve) / curve.sum()
+    spread = 2 * (below * (1 - below)).sum()
+    return round(float(center), 1), round(float(right - left), 1), round(float(spread), 1)
 
 
-def _cosines(a: Curves, b: Curves) -> dict[str, dict[str, float]]:
-    """Cosines between two platforms' curves on ``GRID`` to a thousandth, those above 0."""
-    found: dict[str, dict[str, float]] = {}
+def _overlaps(a: Curves, b: Curves) -> dict[str, dict[str, list[float]]]:
+    """Cosines and squared distances between two platforms' curves on ``GRID``, where a cosine is above 0."""
+    found: dict[str, dict[str, list[float]]] = {}
     for one, left in a.items():
         for other, right in b.items():
             cosine = round(float(left @ right / np.sqrt((left @ left) * (right @ right))), 3)
+            distance = ((np.cumsum(left) / left.sum() - np.cumsum(right) / right.sum()) ** 2).sum()
             if cosine > 0:
-                found.setdefault(one, {})[other] = cosine
+                found.setdefault(one, {})[other] = [cosine, round(float(distance), 2)]
     return found
 
 
@@ -210,11 +218,16 @@ def _bands(platform: str) -> Mapping[str, Response]:
     return MappingProxyType({band: Response(*numbers) for band, numbers in _table()["bands"][platform].items()})
 
 
-def _scaled(source: str, target: str) -> dict[tuple[str, str], float]:
-    """Integral of the product of unit-area responses, in 1/nm, by source band and target band, where above 0."""
+@cache
+def _pairs(source: str, target: str) -> Mapping[tuple[str, str], tuple[float, float]]:
+    """Cosine and squared distance in nm by source band and target band, of those that meet."""
     forward = _table()["overlaps"].get(f"{source} {target}", {})
-    backward = _table()["overlaps"].get(f"{target} {source}", {}) if source != target else {}
-    cosines = {(a, b): cosine for a, row in forward.items() for b, cosine in row.items()}
-    cosines |= {(a, b): cosine for b, row in backward.items() for a, cosine in row.items()}
-    one, other = _bands(source), _bands(target)
-    return {(a, b): c / float(np.sqrt(one[a].equivalent * other[b].equivalent)) for (a, b), c in cosines.items()}
+    backward = _table()["overlaps"].get(f"{target} {source}", {})
+    found = {(a, b): (cosine, distance) for b, row in backward.items() for a, (cosine, distance) in row.items()}
+    return found | {(a, b): (cosine, distance) for a, row in forward.items() for b, (cosine, distance) in row.items()}
+
+
+def _apart(platform: str, a: str, b: str) -> float:
+    """Squared distance in nm of two bands of a platform that do not meet."""
+    one, other = _bands(platform)[a], _bands(platform)[b]
+    return abs(one.center - other.center) - (one.spread + other.spread) / 2

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import nnls
 
 import pipeline.sensors.responses as responses
 from pipeline.errors import Refused
@@ -73,66 +73,82 @@ def box(left: int, right: int) -> np.ndarray:
 
 def test_a_boxcar_and_a_triangle_have_the_numbers_of_their_geometry():
     # Boxcar of samples 500 to 549: mean of those wavelengths 524.5; half its height is crossed half way between 499
-    # and 500 and between 549 and 550, 50 nm apart; its energy is that of a boxcar of 50 nm.
-    # Triangle over 500 to 600: middle 550; half its height lies at 525 and 575; area 50, energy 2 * 50 / 3: 50² / 33.3 = 75.
+    # and 500 and between 549 and 550, 50 nm apart; two draws lie 50 / 3 = 16.7 apart on average.
+    # Triangle over 500 to 600: middle 550; half its height lies at 525 and 575; F = x² / 5000 up to 50, symmetric, so two
+    # draws lie 4 ∫ F (1 - F) dx = 4 (50³ / 15000 - 50⁵ / (5 * 5000²)) = 4 (8.3333 - 2.5) = 23.3 apart.
     wavelengths = np.arange(480.0, 621.0)
     triangle = np.clip(1 - abs(wavelengths - 550) / 50, 0, None)
     made = digest({"x": (GRID, {"box": 0.7 * box(500, 550)}), "y": (wavelengths, {"triangle": triangle})})
-    assert made["bands"]["x"]["box"] == [524.5, 50.0, 50.0]
-    assert made["bands"]["y"]["triangle"] == [550.0, 50.0, 75.0]
+    assert made["bands"]["x"]["box"] == [524.5, 50.0, 16.7]
+    assert made["bands"]["y"]["triangle"] == [550.0, 50.0, 23.3]
     # A table in steps of 10 nm describes the same triangle, whose corners it holds.
     coarse = digest({"y": (wavelengths[::10], {"triangle": triangle[::10]})})
-    assert coarse["bands"]["y"]["triangle"] == [550.0, 50.0, 75.0]
+    assert coarse["bands"]["y"]["triangle"] == [550.0, 50.0, 23.3]
 
 
 def test_a_curve_is_nothing_where_its_table_has_a_gap():
     # The table stops at 549 with the response at its full height and goes on at 900 with nothing.
     wavelengths = np.r_[490:550, 900:910].astype(float)
     curve = np.where((wavelengths >= 500) & (wavelengths < 550), 1.0, 0.0)
-    assert digest({"x": (wavelengths, {"box": curve})})["bands"]["x"]["box"] == [524.5, 50.0, 50.0]
+    assert digest({"x": (wavelengths, {"box": curve})})["bands"]["x"]["box"] == [524.5, 50.0, 16.7]
 
 
-def test_overlaps_are_cosines():
-    # Boxcars of 50 nm that share 25: 25 / sqrt(50 * 50) = 0.5. A boxcar of 20 within one of 80: 20 / sqrt(1600) = 0.5.
+def test_overlaps_are_cosines_and_distances():
+    # Boxcars of 50 nm that share 25: 25 / sqrt(50 * 50) = 0.5. F_a - F_b rises to 0.5 over 25 nm, keeps it for 25 nm and
+    # falls over 25 nm: 25 * 0.25 (1/3 + 1 + 1/3) = 10.42.
     made = digest(
         {"x": (GRID, {"a": box(500, 550), "far": box(900, 950)}), "y": (GRID, {"b": box(525, 575)})},
     )
-    assert made["overlaps"]["x y"] == {"a": {"b": 0.5}}
-    within = digest({"x": (GRID, {"a": box(500, 520)}), "y": (GRID, {"b": box(480, 560)})})
-    assert within["overlaps"]["x y"] == {"a": {"b": 0.5}}
+    assert list(made["overlaps"]["x y"]) == ["a"]
+    cosine, distance = made["overlaps"]["x y"]["a"]["b"]
+    assert cosine == 0.5
+    assert distance == pytest.approx(10.42, abs=0.01)
+    # A boxcar of 20 nm in the middle of one of 80: 20 / sqrt(20 * 80) = 0.5.
+    within = digest({"x": (GRID, {"a": box(500, 520)}), "y": (GRID, {"b": box(470, 550)})})
+    assert within["overlaps"]["x y"]["a"]["b"][0] == 0.5
 
 
-def fitted(target: np.ndarray, *sources: np.ndarray) -> list[float] | None:
+def test_the_best_of_two_by_hand():
+    # Squared distances 1 and 2 to the target and 4 between them: w = (1 + (2 - 1) / 4) / 2 = 0.625 makes w² - 0.5 * 2 w (1 - w)
+    # + 2 (1 - w)² least. Where one lies further off than both are apart, the other has all.
+    assert best(np.array([[0, 4], [4, 0.0]]), np.array([1, 2.0])) == pytest.approx([0.625, 0.375], abs=2e-3)
+    assert best(np.array([[0, 4], [4, 0.0]]), np.array([1, 6.0])).tolist() == [1.0, 0.0]
+    assert best(np.zeros((1, 1)), np.zeros(1)).tolist() == [1.0]
+
+
+def fitted(target: np.ndarray, *sources: np.ndarray) -> list[float]:
     """``best`` of curves on ``GRID``."""
-    target, *unit = (curve / curve.sum() for curve in (target, *sources))
-    gram = np.array([[a @ b for b in unit] for a in unit])
-    found = best(gram, np.array([a @ target for a in unit]), float(target @ target))
-    return None if found is None else found.tolist()
+    goal, *sums = (np.cumsum(curve) / curve.sum() for curve in (target, *sources))
+    between = np.array([[((a - b) ** 2).sum() for b in sums] for a in sums])
+    return best(between, np.array([((a - goal) ** 2).sum() for a in sums])).tolist()
 
 
 def test_weights_of_boxcars_are_those_of_their_geometry():
-    # Two halves make a whole, half each; and thirds of a target that one source covers twice as far as the other.
-    assert fitted(box(500, 540), box(500, 520), box(520, 540)) == pytest.approx([0.5, 0.5])
-    assert fitted(box(500, 530), box(500, 520), box(520, 530)) == pytest.approx([2 / 3, 1 / 3])
-    # A very wide band elsewhere gets nothing, though it would shorten the fit were the sum held at 1.
-    assert fitted(box(500, 520), box(510, 530), box(900, 1200)) == pytest.approx([1.0, 0.0])
-    # A band alone in covering the target gets all, whatever its width, up to the width that FIDELITY (0.3) allows:
-    # cosine sqrt(20 / 200) = 0.316 and sqrt(20 / 260) = 0.277.
-    assert fitted(box(500, 520), box(400, 600)) == pytest.approx([1.0])
-    assert fitted(box(500, 520), box(400, 660)) is None
-    assert fitted(box(500, 520), box(700, 720)) is None
+    # Two halves make a whole, half each; parts of 40 and 20 nm make 60 nm by their widths; neighbours on both sides of a
+    # band, or over its edges, half each.
+    assert fitted(box(500, 540), box(500, 520), box(520, 540)) == pytest.approx([0.5, 0.5], abs=1e-6)
+    assert fitted(box(500, 560), box(500, 540), box(540, 560)) == pytest.approx([2 / 3, 1 / 3], abs=0.01)
+    assert fitted(box(510, 530), box(500, 520), box(520, 540)) == pytest.approx([0.5, 0.5], abs=1e-6)
+    # What lies elsewhere gets nothing, however wide.
+    assert fitted(box(500, 520), box(500, 522), box(900, 1200)) == [1.0, 0.0]
+    # A narrow band at the target's very centre is not blended with a broad one to be as wide.
+    assert fitted(box(500, 528), box(504, 524), box(450, 560))[0] > 0.9
 
 
 @given(st.lists(st.tuples(st.integers(400, 2400), st.integers(5, 120)), min_size=2, max_size=8, unique=True))
 def test_weights_are_shares(edges: list[tuple[int, int]]):
-    curves = [box(left, left + width) + 0.01 * box(left - 9, left + width + 9) for left, width in edges]
+    curves = [box(left, left + width) for left, width in edges]
     shares = fitted(curves[0], *curves[1:])
-    if shares is None:
-        return
     assert sum(shares) == pytest.approx(1, abs=1e-12)
-    for share, curve in zip(shares, curves[1:], strict=True):
-        assert share == 0 or share > 0.019
-        assert share == 0 or curve @ curves[0] > 0
+    assert all(share == 0 or share > 0.019 for share in shares)
+    # No band alone is nearer, nor are all of them alike.
+    goal, *sums = (np.cumsum(curve) / curve.sum() for curve in curves)
+
+    def error(weight: np.ndarray) -> float:
+        return float(((goal - np.tensordot(weight, np.stack(sums), 1)) ** 2).sum())
+
+    others = [*np.eye(len(sums)), np.full(len(sums), 1 / len(sums))]
+    assert error(np.array(shares)) <= min(error(weight) for weight in others) * 1.1 + 0.1
 
 
 @pytest.mark.parametrize("source", platforms())
@@ -154,8 +170,8 @@ def test_weights_pair_the_bands_one_expects():
     made = weights("Sentinel-2A", "LANDSAT_8")
     assert made["green"] == {"B03": 1.0}
     assert made["swir22"] == {"B12": 1.0}
-    assert set(made["nir08"]) == {"B08", "B8A"}
-    assert made["nir08"]["B8A"] > 0.7
+    assert made["nir08"]["B8A"] > 0.9  # of the same width; the broad B08 is no help
+    assert set(weights("sentinel-2b", "planetscope-psb.sd")["green_i"]) == {"B02", "B03"}
     # Nothing in the visible or near infrared makes a short-wave band, and nothing of Landsat 8 a red edge one.
     assert not {"B11", "B12"} & set(weights("planetscope-psb.sd", "sentinel-2a"))
     assert not {"B05", "B06", "B07", "B09"} & set(weights("landsat-8", "sentinel-2a"))
@@ -201,26 +217,39 @@ def test_centres_are_those_stated_beside_the_curves(real_data: Path):
     assert compared == 3 * 13 + 7 + 2 * 9 + 2 * 7 + 4 * 4 + 8
 
 
+def spectra(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Wavelengths (k,) and reflectance (k, pixels) of EnMAP's bands over Potsdam that were measured in every tile."""
+    wavelengths = np.loadtxt(folder / "enmap_potsdam_srf.csv", delimiter=",", skiprows=1)[:, 0]
+    tiles = [rasterio.open(file).read().reshape(len(wavelengths), -1) for file in sorted(folder.glob("images/*.tif"))]
+    values = np.concatenate(tiles, 1).astype(float)
+    whole = (values != -32768).all(1)
+    return wavelengths[whole], values[whole] / 10000
+
+
+# Root mean square errors in reflectance of bands made by weights, and of the source band of the nearest centre.
 @pytest.mark.parametrize(
-    ("source", "target"),
-    [("sentinel-2a", "landsat-8"), ("planetscope-psb.sd", "sentinel-2b"), ("sentinel-2a", "planetscope-ps2-0d")],
+    ("source", "target", "band", "alone", "most"),
+    [
+        ("sentinel-2a", "landsat-8", "pan", "B03", 0.0015),
+        ("sentinel-2a", "planetscope-psb.sd", "green_i", "B03", 0.0025),
+        ("sentinel-2a", "terra", "B02", "B8A", 0.0015),
+        ("landsat-7", "sentinel-2a", "B02", "blue", 0.0015),
+        ("sentinel-2b", "planetscope-ps2-0d", "red", "B04", 0.0015),
+    ],
 )
-def test_weights_are_the_fit_of_the_curves_themselves(real_data: Path, source: str, target: str):
-    """The digest's thousandths cost no more than a few hundredths of a weight."""
-    found = curves(real_data / "srf")
-    grid = np.arange(300.0, 2600.0)
+def test_weights_make_bands_of_real_spectra(
+    real_data: Path, source: str, target: str, band: str, alone: str, most: float
+):
+    wavelengths, values = spectra(real_data / "enmap-potsdam")
+    tables = curves(real_data / "srf")
 
-    def unit(platform: str) -> dict[str, np.ndarray]:
-        wavelengths, tables = found[platform]
-        sampled = {band: np.zeros(grid.size) for band in tables}
-        for band, table in tables.items():
-            fine = np.interp(grid, wavelengths, table, 0, 0)
-            near = np.abs(wavelengths[:, None] - grid).min(0) <= 5  # a gap in the table is far from every row of it
-            sampled[band] = fine * near / (fine * near).sum()
-        return sampled
+    def sensed(platform: str, name: str) -> np.ndarray:
+        at, responses_ = tables[platform]
+        shares = np.interp(wavelengths, at, responses_[name], 0, 0) * np.gradient(wavelengths)
+        return shares @ values / shares.sum()
 
-    sources = {band: curve for band, curve in unit(source).items() if band != "pan"}
-    for band, shares in weights(source, target).items():
-        fit, _ = nnls(np.stack(list(sources.values()), 1), unit(target)[band])
-        for name, share in zip(sources, fit / fit.sum(), strict=True):
-            assert shares.get(name, 0) == pytest.approx(share, abs=0.03), (band, name)
+    truth = sensed(target, band)
+    made = sum(share * sensed(source, name) for name, share in weights(source, target)[band].items())
+    error, without = (np.sqrt(np.mean((each - truth) ** 2)) for each in (made, sensed(source, alone)))
+    assert error < most
+    assert error < without / 1.8
