@@ -190,7 +190,6 @@ def _sentinel2(account: Account) -> pystac.Item:
         "platform": account.passed.track.platform,
         "constellation": "sentinel-2",
         "instruments": ["msi"],
-        "gsd": 10,
         "eo:cloud_cover": account.cloud_cover,
         "proj:code": stream.crs,
         "grid:code": f"MGRS-{TILE}",
