@@ -1,32 +1,31 @@
-"""From a query to scenes: a STAC API, a static catalog, or a file with an item collection."""
+"""From a query to scenes, and to what could not be made one: nothing that answers a query is left out without a word."""
 
-import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
 
 import pystac
-from pystac.stac_io import RetryStacIO
-from pystac_client import Client
-from pystac_client.exceptions import APIError
-from pystac_client.stac_api_io import StacApiIO
-from requests.exceptions import RequestException
-from shapely.geometry import box, shape
-from urllib3 import Retry
-from urllib3.exceptions import HTTPError
 
-from pipeline.dialects import collections_of, tile_of, to_scene
-from pipeline.dialects.normalise import cloud_cover
+from pipeline.dialects import (
+    boxes,
+    collections_of,
+    footprint_of,
+    period_of,
+    rank,
+    recognise,
+    sensor_named,
+    tile_of,
+    to_scene,
+    words_of,
+)
 from pipeline.errors import Refused
-from pipeline.scene import Scene
-from pipeline.sensors import Sensor
+from pipeline.radiometry import coding
+from pipeline.scene import Bounds, Scene
+from pipeline.sensors import SENSORS, Sensor
+from pipeline.stac import Service, Static, Wanted, opened
 
-Made = TypeVar("Made")
-
-PAGE = 100
-"""Items asked of an API at a time."""
+__all__ = ["Found", "Query", "find", "find_all", "look", "look_all", "tile_of"]
 
 
 @dataclass(frozen=True)
@@ -34,150 +33,213 @@ class Query:
     """What to look for."""
 
     catalog: str
-    """Address of a STAC API, of a static catalog, or of a file with an item collection; or a path."""
+    """Address of a STAC API, of a static catalog, or of a file with an item collection; or a path; or a folder of items."""
     sensor: Sensor
     """The sensor whose collections are searched."""
     start: datetime
     """First moment, UTC."""
     end: datetime
     """Last moment, UTC."""
-    bbox: tuple[float, float, float, float] | None = None
-    """West, south, east, north in degrees; everywhere where ``None``."""
+    bbox: Bounds | None = None
+    """West, south, east, north in degrees, west greater than east across the antimeridian; everywhere where ``None``."""
     level: str | None = None
     """Processing level; where ``None``, the sensor's preferred level that has scenes."""
     max_cloud: float = 100.0
-    """Highest cloud cover of a scene in percent."""
+    """Highest cloud cover of a scene in percent; asked of optical sensors only."""
     scenes: tuple[str, ...] = ()
     """Only these item ids, where any are named."""
     tile: str | None = None
-    """Only this tile of the Military Grid Reference System, such as ``33UUB``."""
+    """Only this tile of the product's own tiling, such as ``33UUB``, ``193023``, ``h18v03``."""
     limit: int | None = None
     """No more than this many items of an API."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a query found."""
+
+    scenes: tuple[Scene, ...]
+    """Scenes that answer it, oldest first."""
+    refused: tuple[str, ...]
+    """Of items that may answer it too and cannot be used: which, and why."""
+
+    def usable(self, query: Query) -> list[Scene]:
+        """The scenes; raises ``Refused`` where an item that cannot be used was asked for by its id, or is why none is left."""
+        if self.refused and (not self.scenes or query.scenes):
+            more = f" (and {len(self.refused) - 1} items more that cannot be used)" if len(self.refused) > 1 else ""
+            raise Refused(self.refused[0] + more)
+        return list(self.scenes)
 
 
 def find(query: Query) -> list[Scene]:
     """The scenes that answer a query, oldest first; an empty list where there are none.
 
-    The sensor's collections are asked in their order of preference, and the first that has scenes is taken: one service
-    may hold the same acquisitions under two names.
+    Collections and levels that may hold the same acquisitions twice are gone through in their order of preference, and the
+    first that has scenes is taken. A composite answers where its period meets the query's.
 
-    Transient failures of the service (429 and 5xx) are tried again with growing pauses; pages are followed. Raises
-    ``Refused`` where there is no catalog at the address or an item cannot be used.
+    Transient failures of a service (429 and 5xx) are tried again with growing pauses; pages are followed. Items that cannot
+    be used are left out: ``look`` names them. Raises ``Refused`` where there is no catalog at the address, where an item that
+    cannot be used is the reason that nothing is left, or where it was asked for by its id.
     """
-    for collection, level in collections_of(query.sensor):
-        if query.level not in (None, level):
+    return look(query).usable(query)
+
+
+def find_all(query: Query, sensors: Iterable[Sensor]) -> list[Scene]:
+    """The scenes of several sensors that answer a query, as ``find``; its own sensor is not looked at.
+
+    A document or a static catalog is read once for all of them.
+    """
+    return look_all(query, sensors).usable(query)
+
+
+def look(query: Query) -> Found:
+    """The scenes that answer a query, and the items that would but cannot be used, by name and reason.
+
+    Raises ``Refused`` where there is no catalog at the address.
+    """
+    return look_all(query, (query.sensor,))
+
+
+def look_all(query: Query, sensors: Iterable[Sensor]) -> Found:
+    """What ``look`` finds for several sensors, all in the order of time; the query's own sensor is not looked at."""
+    wanted = tuple(sensors)
+    names = {table.name for table in wanted}
+    source = opened(query.catalog, lambda collection: _foreign(collection, names))
+    found = [_searched(replace(query, sensor=table), source) for table in wanted]
+    scenes = sorted((scene for part in found for scene in part.scenes), key=lambda s: (s.acquired, s.id))
+    refused = dict.fromkeys(reason for part in found for reason in part.refused)
+    return Found(tuple(scenes), tuple(refused))
+
+
+def _foreign(collection: str, names: set[str]) -> bool:
+    """Whether a collection is known to hold none of the sensors."""
+    holds = {table.name for table in SENSORS.values() if collection in (name for name, _ in collections_of(table))}
+    holds = holds or {sensor_named(collection)} - {""}
+    return bool(holds) and not holds & names
+
+
+def _searched(query: Query, source: Static | Service) -> Found:
+    """What a catalog holds of one sensor: of the lowest rank that has scenes, and everything refused on the way there."""
+    if isinstance(source, Static):
+        return _preferred(_judged(source.items, query, source.root))
+    refused: tuple[str, ...] = ()
+    for collections in _rounds(query, source):
+        found = _preferred(_judged(source.search(collections, _wanted(query, source)), query, source.root))
+        refused += found.refused
+        if found.scenes:
+            return Found(found.scenes, refused)
+    return Found((), refused)
+
+
+def _rounds(query: Query, source: Service) -> list[list[str]]:
+    """Collections of a service to be asked for, together where they rank alike; those it lists, where it does."""
+    table, rounds = query.sensor, dict[tuple[int, int], list[str]]()
+    for name, level in collections_of(table):
+        if query.level in (None, level) and (source.collections is None or name in source.collections):
+            rounds.setdefault(rank(table, level, name), []).append(name)
+    for name in sorted(source.collections or ()):
+        known = any(name in (other for other, _ in collections_of(sensor)) for sensor in SENSORS.values())
+        if not known and sensor_named(name) == table.name:
+            rounds.setdefault((0, 0), []).append(name)
+    return [list(dict.fromkeys(rounds[key])) for key in sorted(rounds)]
+
+
+def _wanted(query: Query, source: Service) -> Wanted:
+    fields = _tile_fields(query, source.client.id) if query.tile else {}
+    return Wanted(query.start, query.end, query.bbox, query.scenes, fields, query.limit)
+
+
+def _tile_fields(query: Query, service: str) -> Mapping[str, Any]:
+    """How a service is asked for one tile; nothing where it is found by looking at its items only."""
+    tile = query.tile or ""
+    match query.sensor.name:
+        case "sentinel-2" if service == "microsoft-pc":
+            return {"s2:mgrs_tile": {"eq": tile}}
+        case "sentinel-2":
+            return {"grid:code": {"in": list(dict.fromkeys((f"MGRS-{tile}", f"MGRS-{tile.lstrip('0')}")))}}
+        case "landsat" if tile.isdigit() and len(tile) == 6:
+            return {"landsat:wrs_path": {"eq": tile[:3]}, "landsat:wrs_row": {"eq": tile[3:]}}
+        case _:
+            return {}
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """What became of the items of a sensor."""
+
+    scenes: Mapping[tuple[int, int], Mapping[str, Scene]]
+    """By rank and id."""
+    refused: tuple[str, ...]
+    """Which cannot be used, and why."""
+
+
+def _judged(items: Iterable[pystac.Item | str], query: Query, root: str) -> _Verdict:
+    """Items as scenes, as far as they answer the query and can be used."""
+    scenes: dict[tuple[int, int], dict[str, Scene]] = {}
+    refused = []
+    for item in items:
+        if isinstance(item, str):
+            refused.append(item)
             continue
-        scenes = {}
-        for item in _items(query, [collection]):
-            if item.collection_id == collection and _checked(item, partial(_answers, query=query)):
-                make = partial(to_scene, root=query.catalog)
-                scenes[item.id] = _checked(item, make)
-        if scenes:
-            return sorted(scenes.values(), key=lambda s: (s.acquired, s.id))
-    return []
+        if query.scenes and item.id not in query.scenes:
+            continue
+        try:
+            dialect = recognise(item)
+        except Refused as error:
+            if _concerns(item, query) and _may_answer(item, query):
+                refused.append(str(error))
+            continue
+        if dialect.sensor != query.sensor.name or query.level not in (None, dialect.level):
+            continue
+        try:
+            scene = to_scene(item, root)
+            if _answers(scene, item, query):
+                for band in set(scene.assets) & {b.name for b in query.sensor.bands}:
+                    coding(scene, band)
+                scenes.setdefault(rank(query.sensor, scene.level, item.collection_id), {})[scene.id] = scene
+        except Refused as error:
+            if _may_answer(item, query):
+                refused.append(str(error))
+    return _Verdict(scenes, tuple(refused))
 
 
-def _checked(item: pystac.Item, use: Callable[[pystac.Item], Made]) -> Made:
-    """What ``use`` makes of an item; raises ``Refused``, naming the item, where its fields do not allow it."""
+def _preferred(verdict: _Verdict) -> Found:
+    """The scenes of the lowest rank, reflectance and temperature of one Landsat scene as one."""
+    lowest = min(verdict.scenes, default=None)
+    scenes = () if lowest is None else _joined(verdict.scenes[lowest].values())
+    return Found(tuple(scenes), verdict.refused)
+
+
+def _joined(scenes: Iterable[Scene]) -> list[Scene]:
+    """Scenes, those that LandsatLook holds in two items (``…_SR`` and ``…_ST``) as one with the bands of both."""
+    made: dict[str, Scene] = {}
+    for scene in sorted(scenes, key=lambda s: s.id):
+        name = scene.id.removesuffix("_SR").removesuffix("_ST") if scene.sensor == "landsat" else scene.id
+        first = made.get(name)
+        made[name] = replace(first, assets={**scene.assets, **first.assets}) if first else scene
+    return list(made.values())
+
+
+def _concerns(item: pystac.Item, query: Query) -> bool:
+    """Whether an item that no dialect fits is of the query's sensor, was asked for by its id, or says nothing of itself."""
+    named = sensor_named(words_of(item))
+    silent = not named and not item.collection_id and not item.properties.get("platform")
+    return bool(query.scenes) or named == query.sensor.name or silent
+
+
+def _may_answer(item: pystac.Item, query: Query) -> bool:
+    """Whether an item may answer as far as can be told: what cannot be read may."""
     try:
-        return use(item)
+        start, end = period_of(item)
     except Refused:
-        raise
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise Refused(
-            f"item {item.id} has a field that cannot be used ({_reason(error)}); correct the item."
-        ) from error
-
-
-def _answers(item: pystac.Item, query: Query) -> bool:
-    """Whether an item lies in the query; an API has looked already, a file has not."""
-    moment = item.datetime or item.common_metadata.start_datetime
-    if moment is None or not query.start <= moment.astimezone(UTC) <= query.end:
-        return False
-    if query.scenes and item.id not in query.scenes:
-        return False
-    if query.tile and query.tile != tile_of(item):
-        return False
-    if query.max_cloud < 100 and cloud_cover(item) > query.max_cloud:
-        return False
-    if query.bbox is None:
         return True
-    footprint = shape(item.geometry) if item.geometry else box(*(item.bbox or (-180, -90, 180, 90)))
-    return bool(footprint.intersects(box(*query.bbox)))
+    return start <= query.end and query.start <= end
 
 
-def _items(query: Query, collections: list[str]) -> Iterator[pystac.Item]:
-    """All items of a catalog that might answer, from whichever kind of catalog it is."""
-    io = RetryStacIO(retry=_retries())
-    try:
-        document = json.loads(io.read_text(query.catalog))
-        if not isinstance(document, dict):
-            raise Refused(f"there is no STAC catalog at {query.catalog}: the document there is of another kind.")
-        kind = document.get("type")
-        if kind == "FeatureCollection":
-            for feature in document.get("features", []):
-                item = pystac.Item.from_dict(feature)
-                item.set_self_href(item.get_self_href() or query.catalog)
-                yield item
-        elif kind == "Feature":
-            yield _with_home(pystac.Item.from_dict(document), query.catalog)
-        elif any(link.get("rel") == "search" for link in document.get("links", [])):
-            yield from _search(query, collections)
-        elif kind in ("Catalog", "Collection"):
-            yield from _walk(pystac.read_file(query.catalog, stac_io=io), set(collections))
-        else:
-            raise Refused(f"there is no STAC catalog at {query.catalog}: the document there is of another kind.")
-    except Refused:
-        raise
-    except (APIError, RequestException, HTTPError, OSError) as error:
-        raise Refused(
-            f"there is no usable STAC catalog at {query.catalog} ({_reason(error)}); check the address and try again."
-        ) from error
-    except (pystac.STACError, pystac.STACTypeError, ValueError, KeyError, TypeError) as error:
-        raise Refused(f"the STAC catalog at {query.catalog} is not valid ({_reason(error)}); mend it there.") from error
-
-
-def _retries() -> Retry:
-    """Five more tries with growing pauses, or as long as the service asks for; two where nothing answers at all."""
-    return Retry(
-        total=5, connect=2, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None
-    )
-
-
-def _reason(error: Exception) -> str:
-    """A few words for an error, without the trail of retries that led to it."""
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, HTTPError | RequestException) and "onnect" in str(error):
-        return "nothing answers there"
-    text = str(error).strip().splitlines()
-    return text[0][:160] if text else type(error).__name__
-
-
-def _with_home(item: pystac.Item, address: str) -> pystac.Item:
-    item.set_self_href(address)
-    return item
-
-
-def _search(query: Query, collections: list[str]) -> Iterable[pystac.Item]:
-    client = Client.open(query.catalog, stac_io=StacApiIO(max_retries=_retries()))
-    found = client.search(
-        collections=collections,
-        bbox=query.bbox,
-        datetime=(query.start, query.end),
-        ids=list(query.scenes) or None,
-        query={"grid:code": {"eq": f"MGRS-{query.tile}"}} if query.tile else None,
-        limit=PAGE,
-        max_items=query.limit,
-    )
-    return found.items()
-
-
-def _walk(root: pystac.STACObject, collections: set[str]) -> Iterator[pystac.Item]:
-    """Items of a static catalog, leaving out the branches of other collections."""
-    if isinstance(root, pystac.Collection) and root.id not in collections:
-        return
-    if isinstance(root, pystac.Catalog):
-        yield from root.get_items()
-        for child in root.get_children():
-            yield from _walk(child, collections)
+def _answers(scene: Scene, item: pystac.Item, query: Query) -> bool:
+    """Whether a scene lies in the query; an API has looked already, a file has not."""
+    if not _may_answer(item, query) or (query.tile and query.tile != scene.tile):
+        return False
+    if query.sensor.grouped_by == "day" and query.max_cloud < 100 and scene.cloud_cover > query.max_cloud:
+        return False
+    return query.bbox is None or bool(footprint_of(item, scene.bbox).intersects(boxes(query.bbox)))

@@ -11,7 +11,7 @@ _COMMON = {band.name: (band.common,) for band in SENTINEL2.bands}
 _NAMED = {band.name: (band.name,) for band in SENTINEL2.bands}
 # Every band at the size at which it was measured; the catalog also offers it resampled to coarser ones.
 _SIZED = {band.name: (f"{band.name}_{band.resolution}m",) for band in SENTINEL2.bands}
-_L2A, _L1C = r"l2a|\bscl", r"l1c"
+_L2A, _L1C = r"l2a|s2msi2a|\bscl", r"l1c|s2msi1c"
 
 SENTINEL2_DIALECTS = (
     Dialect(

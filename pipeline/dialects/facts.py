@@ -50,15 +50,30 @@ def properties_of(item: pystac.Item, sensor: str) -> dict[str, Any]:
     A Sentinel-2 item that does not state its baseline or orbit has them of its product's name.
     """
     renamed = {new: item.properties[old] for old, new in RENAMED.items() if _renames(item, old, sensor)}
+    flag = first(renamed | item.properties, "earthsearch:boa_offset_applied")
+    if flag is not None and not isinstance(flag, bool):
+        raise Refused(
+            f"item {item.id} states earthsearch:boa_offset_applied {str(flag)[:20]!r}, neither true nor false; correct it."
+        )
     kept = {k: v for k, v in (renamed | item.properties).items() if str(k).startswith(KEPT) and _plain(v)}
     named = _PRODUCT.search(f"{text(kept.get('s2:product_uri'))} {text(item.id)} ")
     if sensor == "sentinel-2" and named:
-        kept.setdefault("s2:processing_baseline", f"{named[1]}.{named[2]}")
+        _agree(item, kept, f"{named[1]}.{named[2]}")
         kept.setdefault("sat:relative_orbit", int(named[3]))
     elevation, zenith = kept.get("view:sun_elevation"), number(kept.get("s2:mean_solar_zenith"))
     if elevation is None and zenith is not None:
         kept["view:sun_elevation"] = 90.0 - zenith
     return kept
+
+
+def _agree(item: pystac.Item, kept: dict[str, Any], baseline: str) -> None:
+    """Keep the baseline of a product's name; raises ``Refused`` where the item states another."""
+    said = kept.setdefault("s2:processing_baseline", baseline)
+    if said != baseline:
+        raise Refused(
+            f"item {item.id} contradicts itself: it states baseline {str(said)[:20]}, its product's name {baseline}; correct "
+            "the item."
+        )
 
 
 def _renames(item: pystac.Item, old: str, sensor: str) -> bool:

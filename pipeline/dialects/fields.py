@@ -1,7 +1,7 @@
 """What an item states of numbers, times and the coding of its files; what it states wrongly is refused, never guessed at."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite, isnan
 from typing import Any
@@ -71,27 +71,24 @@ def stated(item: pystac.Item, key: str, layer: int) -> Stated:
     sources.append(
         {name: item.properties[name] for name in ("raster:scale", "raster:offset") if name in item.properties}
     )
-    readers = {"scale": _step, "offset": _shift, "nodata": _nodata, "dtype": _dtype, "unit": _unit}
-    names = {
-        "scale": ("scale", "raster:scale"),
-        "offset": ("offset", "raster:offset"),
-        "nodata": ("nodata", "raster:nodata"),
-        "dtype": ("data_type", "raster:data_type"),
-        "unit": ("unit",),
+    readers: Mapping[str, tuple[Callable[[object], Any], tuple[str, ...]]] = {
+        "scale": (_step, ("scale", "raster:scale")),
+        "offset": (_shift, ("offset", "raster:offset")),
+        "nodata": (_nodata, ("nodata", "raster:nodata")),
+        "dtype": (_dtype, ("data_type", "raster:data_type")),
+        "unit": (_unit, ("unit",)),
     }
-    found = {}
-    for field in (f.name for f in fields(Stated)):
-        said = [value for source in sources if (value := first(source, *names[field])) is not None]
+    found: dict[str, Any] = {}
+    for field, (read, names) in readers.items():
+        said = [value for source in sources if (value := first(source, *names)) is not None]
         try:
-            values = [readers[field](value) for value in said]
+            values = [read(value) for value in said]
         except ValueError:
             raise Refused(
-                f"item {item.id} states {names[field][0]} {str(said[0])[:60]!r} for asset {key}, which cannot be; correct the item."
+                f"item {item.id} states {names[0]} {str(said)[:60]} for asset {key}, which cannot be; correct the item."
             ) from None
         if any(not _same(value, values[0]) for value in values):
-            raise Refused(
-                f"item {item.id} states {names[field][0]} of asset {key} twice, as {values[0]} and differently; correct the item."
-            )
+            raise Refused(f"item {item.id} states {names[0]} of asset {key} twice, {str(said)[:60]}; correct the item.")
         found[field] = values[0] if values else None
     return Stated(**found)
 
@@ -149,25 +146,28 @@ def _unit(value: object) -> str:
 
 def acquired(item: pystac.Item) -> datetime:
     """When an item was acquired, UTC: its ``datetime``, else the middle of its period; raises ``Refused`` without one."""
-    moment = item.datetime
-    if moment is None:
-        try:
-            start, end = item.common_metadata.start_datetime, item.common_metadata.end_datetime
-            if start is None:
-                raise Refused(f"item {item.id} has no time; add datetime to the item.")
-            start, end = _utc(start), _utc(end or start)
-        except (ValueError, TypeError, AttributeError, OverflowError) as error:
-            raise Refused(f"item {item.id} has a time that cannot be read; correct the item.") from error
-        if end < start:
-            raise Refused(f"item {item.id} ends before it starts; correct the item.")
-        moment = start + (end - start) / 2
+    start, end = period_of(item)
+    return start + (end - start) / 2
+
+
+def period_of(item: pystac.Item) -> tuple[datetime, datetime]:
+    """First and last moment of an item, UTC: twice its ``datetime``, where it has one; raises ``Refused`` without either."""
     try:
-        moment = _utc(moment)
-    except OverflowError:
-        raise Refused(f"item {item.id} has a time that cannot be; correct the item.") from None
-    if not FIRST <= moment < LAST:
-        raise Refused(f"item {item.id} says that it was acquired in {moment.year}, which cannot be; correct the item.")
-    return moment
+        start, end = item.datetime, item.datetime
+        if start is None:
+            start, end = item.common_metadata.start_datetime, item.common_metadata.end_datetime
+        if start is None:
+            raise Refused(f"item {item.id} has no time; add datetime to the item.")
+        start, end = _utc(start), _utc(end or start)
+    except Refused:
+        raise
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise Refused(f"item {item.id} has a time that cannot be read; correct the item.") from error
+    if not FIRST <= start <= end < LAST:
+        raise Refused(
+            f"item {item.id} says that it is of {start.year} to {end.year}, which cannot be; correct the item."
+        )
+    return start, end
 
 
 def _utc(moment: datetime) -> datetime:
@@ -204,7 +204,11 @@ def words_of(item: pystac.Item, collection: bool = True) -> str:
 
 
 def asset_words(item: pystac.Item) -> Iterable[str]:
-    """Keys of an item's assets, and the name of the first file."""
-    keys = [text(key) for key in list(item.assets)[:64]]
+    """Keys and types of an item's assets, and the name of the first file."""
+    keys = [
+        text(word)
+        for key, asset in list(item.assets.items())[:64]
+        for word in (key, asset.extra_fields.get("pl:asset_type"))
+    ]
     files = (text(asset.href, 2000).partition("?")[0].rpartition("/")[2] for asset in item.assets.values())
     return *filter(None, keys), next(filter(None, files), "")

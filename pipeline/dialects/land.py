@@ -32,7 +32,7 @@ _L2, _L1, _ARD = r"l2s[pr]|c2-?l2", r"l1tp|l1gt|l1gs|c2-?l1", r"ga_ls\d"
 
 def _files(numbers: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
     """Assets named after the end of their file, as LandsatLook did before STAC 1.0."""
-    return {name: (f"SR_B{number}.TIF",) for name, number in numbers.items()} | _OLD_QA
+    return together({name: (f"SR_B{number}.TIF",) for name, number in numbers.items()}, _OLD_QA)
 
 
 LANDSAT_DIALECTS = (

@@ -180,8 +180,7 @@ def bbox_of(item: pystac.Item, crs: str | None, extent: Bounds | None) -> Bounds
     if given is not None and _span(given) < 180:
         if derived and _apart(given, derived):
             raise Refused(
-                f"item {item.id} contradicts itself: its bbox and its extent in {crs[:40] if crs else ''} lie apart; correct the "
-                "item."
+                f"item {item.id} contradicts itself: its bbox and its extent in its projection lie apart; correct the item."
             )
         return given
     drawn = _drawn(item)

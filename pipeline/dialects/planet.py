@@ -24,7 +24,7 @@ def _layers(keys: tuple[str, ...], names: tuple[str, ...]) -> dict[str, tuple[st
 
 
 _COLLECTIONS = ("PSScene", "psscene", "planetscope")
-_SR = r"(analytic|4b|8b)_sr"
+_SR = r"(analytic|analyticms|4b|8b)_sr"
 
 PLANETSCOPE_DIALECTS = (
     Dialect(

@@ -21,7 +21,7 @@ class Dialect:
     marks: str
     """Regular expression that finds this product in an item's own words (``words_of``), where its collection is not known."""
     assets: Mapping[str, tuple[str, ...]]
-    """Band or quality layer to the keys that an asset may have, the preferred first; ``key#3`` is the third layer of its file."""
+    """Band or quality layer to the keys that an asset may have, the preferred first; ``key#3`` is the third layer of a file."""
     by_band: bool = False
     """Whether files are also searched for bands by the names that ``eo:bands`` or ``bands`` give their layers."""
 
@@ -29,11 +29,10 @@ class Dialect:
 def generic(table: Sensor, level: str, marks: str) -> Dialect:
     """The dialect of a catalog that names assets, or layers of a file, after our bands or by their common names."""
     product = table.product(level)
-    names = {band.name: (band.name, band.name.lower(), band.common) for band in table.bands}
+    names: dict[str, tuple[str, ...]] = {band.name: (band.name, band.name.lower(), band.common) for band in table.bands}
     names |= {layer.name: (layer.name, layer.name.lower()) for layer in product.quality}
-    return Dialect(
-        "any", (), table.name, level, marks, {n: tuple(filter(None, keys)) for n, keys in names.items()}, True
-    )
+    offered = {name: tuple(filter(None, keys)) for name, keys in names.items()}
+    return Dialect("any", (), table.name, level, marks, offered, by_band=True)
 
 
 def layers_of(key: str, names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

@@ -1,0 +1,259 @@
+"""STAC items from whichever kind of catalog: an API, a static catalog, a file with items, or a folder of such files.
+
+An item that is not made as STAC says is handed on as what is wrong with it: it spoils nothing but itself.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pystac
+from pystac.stac_io import RetryStacIO
+from pystac_client import Client
+from pystac_client.exceptions import APIError
+from pystac_client.stac_api_io import StacApiIO
+from requests.exceptions import RequestException
+from urllib3 import Retry
+from urllib3.exceptions import HTTPError
+
+from pipeline.access import resolve
+from pipeline.errors import Refused
+from pipeline.scene import Bounds
+
+PAGE = 100
+"""Items asked of an API at a time."""
+
+MOST_PAGES = 100
+"""Pages of collections that an API is asked for."""
+
+UNREACHED = (APIError, RequestException, HTTPError, OSError)
+"""What a service or file raises that cannot be read."""
+
+INVALID = (pystac.STACError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What reading a document raises that is not made as STAC says."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a catalog that can search is asked for."""
+
+    start: datetime
+    """First moment, UTC."""
+    end: datetime
+    """Last moment, UTC."""
+    bbox: Bounds | None
+    """West, south, east, north in degrees; west is greater than east across the antimeridian."""
+    ids: tuple[str, ...]
+    """Only these items, where any are named."""
+    fields: Mapping[str, Any]
+    """Conditions on fields of the items, for services that know the query extension."""
+    limit: int | None
+    """No more than this many items."""
+
+
+@dataclass(frozen=True)
+class Static:
+    """A catalog that is read whole: its documents, each once."""
+
+    root: str
+    """Address to which its files belong."""
+    items: tuple[pystac.Item | str, ...]
+    """Its items; of those that are not valid, what is wrong."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A STAC API."""
+
+    root: str
+    """Address of its landing page."""
+    client: Client
+    """What asks it."""
+    collections: frozenset[str] | None
+    """Ids of its collections; ``None`` where it does not list them."""
+
+    def search(self, collections: Iterable[str], wanted: Wanted) -> Iterator[pystac.Item | str]:
+        """Items of collections that answer, page by page, each once; of those that are not valid, what is wrong."""
+        seen = set()
+        for bbox in _parts(wanted.bbox):
+            found = self.client.search(
+                collections=list(collections),
+                bbox=bbox,
+                datetime=(wanted.start, wanted.end),
+                ids=list(wanted.ids) or None,
+                query=dict(wanted.fields) if wanted.fields and self.client.conforms_to("QUERY") else None,
+                limit=PAGE,
+                max_items=wanted.limit,
+            )
+            with _named(self.root):
+                for feature in found.items_as_dicts():
+                    key = (str(feature.get("collection")), str(feature.get("id")))
+                    if key not in seen:
+                        seen.add(key)
+                        yield _parsed(feature, self.root, self.root)
+
+
+def opened(address: str, foreign: Callable[[str], bool]) -> Static | Service:
+    """The catalog at an address or path, with its items read unless it is an API that searches them itself.
+
+    Branches of a static catalog whose collection id is ``foreign`` are left out. Transient failures (429 and 5xx) are tried
+    again with growing pauses. Raises ``Refused`` where there is no catalog.
+    """
+    with _named(address):
+        if not urlsplit(address).scheme and Path(address).is_dir():
+            return _folder(Path(address), foreign)
+        io = RetryStacIO(retry=_retries())
+        document = _read(io, address)
+        kind = document.get("type")
+        if kind == "FeatureCollection":
+            return Static(address, tuple(_parsed(feature, address, address) for feature in document["features"]))
+        if kind == "Feature":
+            return Static(address, (_parsed(document, address, address, own=True),))
+        if any(link.get("rel") == "search" for link in _links(document)):
+            return _service(address, document)
+        if kind in ("Catalog", "Collection"):
+            return Static(address, tuple(_walk(io, address, foreign)))
+    raise Refused(f"there is no STAC catalog at {address}: the document there is of another kind.")
+
+
+def _service(address: str, landing: Mapping[str, Any]) -> Service:
+    io = StacApiIO(max_retries=_retries())
+    client = Client.open(address, stac_io=io)
+    return Service(address, client, _collections(io, landing, address))
+
+
+def _collections(io: StacApiIO, landing: Mapping[str, Any], root: str) -> frozenset[str] | None:
+    """Ids of a service's collections; ``None`` where it does not list them."""
+    links, ids = _links(landing), set()
+    page = next((link.get("href") for link in links if link.get("rel") == "data"), None)
+    for _ in range(MOST_PAGES):
+        if not isinstance(page, str):
+            break
+        try:
+            document = json.loads(io.read_text(resolve(page, root, root)))
+            ids |= {str(entry["id"]) for entry in document["collections"]}
+        except (Refused, *UNREACHED, *INVALID):
+            return None
+        page = next((link.get("href") for link in _links(document) if link.get("rel") == "next"), None)
+    return frozenset(ids) if ids else None
+
+
+def _folder(folder: Path, foreign: Callable[[str], bool]) -> Static:
+    """The catalog of a folder, else every item in the JSON files below it."""
+    if (folder / "catalog.json").is_file():
+        found = opened(str(folder / "catalog.json"), foreign)
+        if isinstance(found, Static):
+            return found
+    io, root, items = RetryStacIO(retry=_retries()), str(folder / "catalog.json"), []
+    for path in sorted((*folder.rglob("*.json"), *folder.rglob("*.geojson"))):
+        try:
+            document = _read(io, str(path))
+        except (Refused, *UNREACHED, *INVALID):
+            continue  # not every JSON file beside images is an item
+        features = document.get("features") if document.get("type") == "FeatureCollection" else [document]
+        if document.get("type") in ("Feature", "FeatureCollection") and isinstance(features, list):
+            items += [_parsed(feature, str(path), root, own=True) for feature in features]
+    if not items:
+        raise Refused(f"there is no STAC catalog at {folder}: no catalog.json, and no JSON file below it is an item.")
+    return Static(root, tuple(items))
+
+
+def _walk(io: RetryStacIO, root: str, foreign: Callable[[str], bool]) -> Iterator[pystac.Item | str]:
+    """Items of a static catalog, depth first, each document once; its links must not lead where an asset must not."""
+    seen, waiting = {root}, [root]
+    while waiting:
+        address = waiting.pop()
+        try:
+            document = _read(io, address)
+        except (Refused, *UNREACHED, *INVALID) as error:
+            if address == root:
+                raise
+            yield f"{address} of the STAC catalog at {root} cannot be read ({reason(error)}); mend it there."
+            continue
+        if document.get("type") == "Feature":
+            yield _parsed(document, address, root, own=True)
+            continue
+        if document.get("type") == "Collection" and foreign(str(document.get("id"))):
+            continue
+        onward = []
+        for link in _links(document):
+            if link.get("rel") not in ("item", "child") or not isinstance(link.get("href"), str):
+                continue
+            try:
+                place = resolve(link["href"], address, root)
+            except Refused as error:
+                yield f"a link in {address} is not followed: {error}"
+                continue
+            if place not in seen:
+                seen.add(place)
+                onward.append(place)
+        waiting += reversed(onward)
+
+
+def _read(io: RetryStacIO, address: str) -> dict[str, Any]:
+    document = json.loads(io.read_text(address))
+    if not isinstance(document, dict):
+        raise Refused(f"there is no STAC catalog at {address}: the document there is of another kind.")
+    return document
+
+
+def _links(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    links = document.get("links")
+    return [link for link in links if isinstance(link, dict)] if isinstance(links, list) else []
+
+
+def _parsed(feature: object, address: str, root: str, own: bool = False) -> pystac.Item | str:
+    """The item of a document at ``address``, or what is wrong with it; ``own``: the document is the item itself."""
+    named = str(feature.get("id"))[:60] if isinstance(feature, dict) else "?"
+    try:
+        item = pystac.Item.from_dict(feature)  # type: ignore[arg-type]
+        said = item.get_self_href()
+        item.set_self_href(address if own or not isinstance(said, str) else said)
+    except INVALID as error:
+        return f"item {named} of the STAC catalog at {root} is not valid ({reason(error)}); mend it there."
+    return item
+
+
+def _parts(bbox: Bounds | None) -> list[Bounds | None]:
+    """A bbox, or its two parts on either side of the antimeridian."""
+    if bbox is None or bbox[0] <= bbox[2]:
+        return [bbox]
+    west, south, east, north = bbox
+    return [(west, south, 180.0, north), (-180.0, south, east, north)]
+
+
+@contextmanager
+def _named(address: str) -> Iterator[None]:
+    """Errors below become refusals that name the catalog."""
+    try:
+        yield
+    except Refused:
+        raise
+    except UNREACHED as error:
+        raise Refused(
+            f"there is no usable STAC catalog at {address} ({reason(error)}); check the address and try again."
+        ) from error
+    except INVALID as error:
+        raise Refused(f"the STAC catalog at {address} is not valid ({reason(error)}); mend it there.") from error
+
+
+def _retries() -> Retry:
+    """Five more tries with growing pauses, or as long as the service asks for; two where nothing answers at all."""
+    return Retry(
+        total=5, connect=2, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None
+    )
+
+
+def reason(error: Exception) -> str:
+    """A few words for an error, without the trail of retries that led to it."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, HTTPError | RequestException) and "onnect" in str(error):
+        return "nothing answers there"
+    text = str(error).strip().splitlines()
+    return text[0][:160] if text else type(error).__name__
