@@ -59,8 +59,10 @@ def resolve(href: str, base: str, root: str) -> str:
     place, variable, index = split_layer(href)
     layer = LAYER + (f"{variable}:{index}" if variable else str(index)) if LAYER in href else ""
     try:
-        scheme = urlsplit(place).scheme
-        if re.search(r"[<\0-\x1f\x7f]", place) or (scheme not in REMOTE and "/vsi" in unquote(place).lower()):
+        scheme = urlsplit(place).scheme or _prefix(place)
+        if not place.strip():
+            raise _refused(href, "it is empty; correct the item.")
+        if re.search(r"[<\0-\x1f\x7f]", unquote(place)) or (scheme not in REMOTE and "/vsi" in unquote(place).lower()):
             raise _refused(href, "it names a GDAL device, not a file; correct the item.")
         if not scheme and urlsplit(base).scheme in REMOTE:
             place = urljoin(base, place)
@@ -75,11 +77,7 @@ def resolve(href: str, base: str, root: str) -> str:
         raise _refused(href, f"'{scheme}' is not among {', '.join(REMOTE)}.")
     if urlsplit(root).scheme in REMOTE:
         raise _refused(href, "a remote catalog cannot name files of this machine.")
-    path = (Path(base).parent / unquote(urlsplit(place).path)).resolve()
-    if not path.is_relative_to(Path(root).resolve().parent):
-        raise _refused(href, "it lies outside the catalog's own folder.")
-    _readable(href, path.name, variable)
-    return str(path) + layer
+    return str(_path(place, base, root, variable)) + layer
 
 
 def split_layer(address: str) -> tuple[str, str | None, int]:
@@ -94,6 +92,12 @@ def split_layer(address: str) -> tuple[str, str | None, int]:
     if not named or LAYER in place:
         raise _refused(address, "its layer is neither a number nor variable:number; correct the item.")
     return place, named["variable"], int(named["index"])
+
+
+def _prefix(place: str) -> str:
+    """What stands before a colon and is no scheme, as GDAL names its drivers (``GTIFF_RAW:``); '' for none."""
+    named = re.match(r"([A-Za-z]\w*):", place)
+    return named[1].lower() if named else ""
 
 
 def shown(address: str) -> str:
@@ -140,6 +144,18 @@ def _web_address(place: str, root: str, variable: str | None) -> str:
             )
         place = urlunsplit((*parts[:3], "", ""))
     return place
+
+
+def _path(place: str, base: str, root: str, variable: str | None) -> Path:
+    """A file of this machine, links followed."""
+    try:
+        path = (Path(base).parent / unquote(urlsplit(place).path)).resolve()
+    except (OSError, RuntimeError):
+        raise _refused(place, "it is no path; correct the item.") from None
+    if not path.is_relative_to(Path(root).resolve().parent):
+        raise _refused(place, "it lies outside the catalog's own folder.")
+    _readable(place, path.name, variable)
+    return path
 
 
 def _readable(href: str, name: str, variable: str | None) -> None:
@@ -204,7 +220,7 @@ def _endpoint(place: str) -> dict[str, str]:
 
 
 def _placed(source: rasterio.DatasetReader) -> rasterio.DatasetReader:
-    if source.crs is None:
+    if source.crs is None or source.transform.is_identity:
         raise OSError("the file has no georeference")
     return source
 
@@ -228,10 +244,9 @@ def _open_variable(path: str, variable: str) -> rasterio.DatasetReader:
         raise OSError("the file is HDF4, which is not read here; take the product as GeoTIFF, or convert it")
     if '"' in path or not (start.startswith(b"CDF") or start == b"\x89HDF\r\n\x1a\n"):
         raise OSError("the file is neither netCDF nor HDF5")
-    first: RasterioIOError | None = None
     for driver, form in GRIDS.items():
         try:
             return rasterio.open(form.format(path=path, variable=variable), driver=driver, sharing=False)
-        except RasterioIOError as error:
-            first = first or error
-    raise first or RasterioIOError("no driver is allowed")
+        except RasterioIOError:
+            continue
+    raise OSError(f"the file has no variable '{variable}' that can be read")

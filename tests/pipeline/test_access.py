@@ -1,17 +1,20 @@
 """Which addresses may be opened, and what opening them shows."""
 
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.shutil import copy
 from rasterio.transform import from_origin
 from rasterio.vrt import WarpedVRT
 
-from pipeline.access import open_raster, resolve
+from pipeline.access import open_raster, resolve, split_layer
 from pipeline.errors import Refused
 
 REMOTE = "https://archive.example/stac/catalog.json"
@@ -117,6 +120,306 @@ def test_the_catalogs_own_private_host_is_allowed_and_no_other():
     assert resolve("B02.tif", INSIDE, INSIDE) == "http://10.0.0.5:8080/stac/B02.tif"
     with pytest.raises(Refused, match="'10.0.0.6' is a private address"):
         resolve("http://10.0.0.6:8080/stac/B02.tif", INSIDE, INSIDE)
+
+
+HOSTILE = [
+    *(
+        "/vsicurl/http://169.254.169.254/latest/meta-data",
+        "/vsis3/bucket/x.tif",
+        "/vsizip//vsicurl/https://e.example/x.zip/x.tif",
+    ),
+    *(
+        "/vsimem/x.tif",
+        "/vsistdin/",
+        "/vsisubfile/0_100,/etc/passwd",
+        "/vsicached?file=/etc/passwd",
+        "%2Fvsicurl%2Fhttp://e.example/x",
+    ),
+    *(
+        'NETCDF:"/etc/passwd":x',
+        'HDF5:"/data/x.h5"://x',
+        "GTIFF_RAW:/etc/passwd",
+        "vrt:///etc/passwd?bands=1",
+        "WMS:https://e.example",
+    ),
+    *(
+        "<VRTDataset rasterXSize='1'/>",
+        "<GDAL_WMS></GDAL_WMS>",
+        "zarr:///data/x",
+        "JPEG2000:/data/x.jp2",
+        "SENTINEL2_L2A:/data/x.xml",
+    ),
+    *(
+        "PLMosaic:mosaic=x,api_key=y",
+        "EEDAI:image",
+        'STACIT:"https://e.example/"',
+        "derived_subdataset:AMPLITUDE:/etc/passwd",
+    ),
+    *(
+        "file:///etc/passwd",
+        "/etc/passwd",
+        "../../../../etc/passwd",
+        "..%2f..%2f..%2fetc/passwd",
+        "//etc/passwd",
+        "C:\\data\\x.tif",
+    ),
+    *(
+        "http://127.0.0.1/x.tif",
+        "http://127.1/x.tif",
+        "http://0/x.tif",
+        "http://0.0.0.0/x.tif",
+        "http://2130706433/x.tif",
+    ),
+    *(
+        "http://0x7f.1/x.tif",
+        "http://017700000001/x.tif",
+        "http://[::1]/x.tif",
+        "http://[::]/x.tif",
+        "http://[::ffff:7f00:1]/x.tif",
+    ),
+    *(
+        "http://[::127.0.0.1]/x.tif",
+        "http://[64:ff9b::7f00:1]/x.tif",
+        "http://[2002:7f00:1::]/x.tif",
+        "http://[fe80::1%25eth0]/x.tif",
+    ),
+    *(
+        "http://[fc00::1]/x.tif",
+        "http://169.254.169.254/x.tif",
+        "http://metadata.google.internal/x.tif",
+        "http://localhost./x.tif",
+    ),
+    *(
+        "http://LOCALHOST/x.tif",
+        "http://a.localhost/x.tif",
+        "http://printer/x.tif",
+        "http://nas.local/x.tif",
+        "http://10.0.0.5:80/x.tif",
+    ),
+    *("http://192.168.1.1/x.tif", "http://172.16.0.1/x.tif", "http://100.64.0.1/x.tif", "http://224.0.0.1/x.tif"),
+    *(
+        "http://%31%32%37.0.0.1/x.tif",
+        "http://127\u30020\u30020\u30021/x.tif",
+        "http://\uff11\uff12\uff17.0.0.1/x.tif",
+        "http:///x.tif",
+    ),
+    *(
+        "http://①②⑦.0.0.1/x.tif",
+        "http://archive.example@127.0.0.1/x.tif",
+        "http://[",
+        "http://e.example:99999/x.tif",
+        "http://e.example:0/",
+    ),
+    *(
+        "https://user:pass@e.example/x.tif",
+        "http://e.example\\@127.0.0.1/x.tif",
+        "http://e.example\t.evil/x.tif",
+        "https://-e.exa mple/x",
+    ),
+    *(
+        "ftp://e.example/x.tif",
+        "gopher://e.example/x",
+        "data:image/tiff;base64,AAAA",
+        "javascript:alert(1)",
+        "gs://b/x.tif",
+        "az://c/x.tif",
+    ),
+    *(
+        "s3:///x.tif",
+        "s3://../x.tif",
+        "s3://UPPER_case/x.tif",
+        "s3://bucket",
+        "s3://b@d:80/x.tif",
+        "https://e.example/x.vrt",
+    ),
+    *(
+        "https://e.example/x.VRT?y=1",
+        "https://e.example/MOD09GA.hdf",
+        "https://e.example/x.nc",
+        "https://e.example/x.nc#layer=red:1",
+    ),
+    *(
+        "https://e.example/x.tif#layer=0",
+        "https://e.example/x.tif#layer=-1",
+        'https://e.example/x.tif#layer=a"b:1',
+        "x.tif#layer=1#layer=2",
+    ),
+    *(
+        "https://e.example/x.tif?X-Amz-Signature=abc",
+        "https://e.example/x.tif?api_key=abc",
+        "https://e.example/x.tif?sig=abc",
+    ),
+    *("x.tif\0.png", "https://e.example/x\r\nHost: inside", ""),
+]
+
+
+OF_THE_SERVER = ["/etc/passwd", "../../../../etc/passwd", "..%2f..%2f..%2fetc/passwd"]
+
+
+@pytest.fixture
+def sealed(monkeypatch):
+    """Nothing can be opened, and no name looked up."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("something was opened")
+
+    for owner, name in ((rasterio, "open"), (socket, "getaddrinfo"), (socket.socket, "connect")):
+        monkeypatch.setattr(owner, name, refuse)
+
+
+@pytest.mark.parametrize("href", HOSTILE)
+def test_hostile_addresses_are_refused_before_anything_is_opened(local, sealed, href):
+    for base, root in ((ITEM, REMOTE), local):
+        if base == ITEM and href in OF_THE_SERVER:
+            continue
+        with pytest.raises(Refused, match=r"^asset address .* is refused: .*\.$") as told:
+            resolve(href, base, root)
+        assert "abc" not in str(told.value)
+        assert "pass@" not in str(told.value)
+
+
+@pytest.mark.parametrize("href", OF_THE_SERVER)
+def test_a_path_of_a_remote_catalog_is_one_of_its_server(sealed, href):
+    assert resolve(href, ITEM, REMOTE).startswith("https://archive.example/")
+
+
+PIECES = [
+    "http://",
+    "https://",
+    "s3://",
+    "file://",
+    "/vsi",
+    "/vsicurl/",
+    "vrt://",
+    "127.0.0.1",
+    "[::1]",
+    "[",
+    "]",
+    "0x7f.1",
+    "localhost",
+]
+PIECES += [
+    "e.example",
+    "archive.example",
+    "@",
+    ":",
+    "//",
+    "/",
+    "\\",
+    "..",
+    "%2e",
+    "%2f",
+    "%00",
+    "?",
+    "#",
+    "#layer=",
+    "x.tif",
+    "sig=abc",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES) | st.text(max_size=4), max_size=9).map("".join))
+def test_whatever_an_address_is_made_of_it_is_refused_or_public_or_below_the_folder(tmp_path_factory, href):
+    folder = tmp_path_factory.getbasetemp() / "catalog"
+    told: list[str] = []
+    for base, root in ((ITEM, REMOTE), (str(folder / "items/one.json"), str(folder / "catalog.json"))):
+        try:
+            place, _, index = split_layer(resolve(href, base, root))
+        except Refused as error:
+            told.append(str(error))
+            continue
+        assert index >= 1
+        scheme, _, rest = place.partition("://")
+        if not rest:
+            assert Path(place).resolve().is_relative_to(folder.resolve())
+            continue
+        assert scheme in ("http", "https", "s3")
+        host = rest.split("/")[0].split("?")[0].split("#")[0]
+        assert not {"@", "[", "\\"} & set(host)
+        assert "127.0.0.1" not in host
+        assert "localhost" not in host.split(".")[-1]
+        assert "sig=abc" not in place.partition("?")[2].partition("#")[0].split("&")
+    assert all("?" not in text.partition(" is refused: ")[0] for text in told)
+
+
+def test_a_signature_of_planetary_computer_is_left_out_and_any_other_refused():
+    place = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/B04.tif"
+    assert resolve(f"{place}?st=2024&sig=abc", ITEM, REMOTE) == place
+    with pytest.raises(Refused, match="carries a signature or key, which would be stored"):
+        resolve("https://tiles.planet.com/x.tif?api_key=abc", ITEM, REMOTE)
+    kept = "https://e.example/get?file=B04.tif"
+    assert resolve(kept, ITEM, REMOTE) == kept
+
+
+def test_an_installation_may_allow_a_private_host_by_name(monkeypatch):
+    monkeypatch.setenv("FUSECUBE_ALLOWED_HOSTS", "10.0.0.7,Minio")
+    assert resolve("http://10.0.0.7/x.tif", ITEM, REMOTE) == "http://10.0.0.7/x.tif"
+    assert resolve("http://minio:9000/x.tif", ITEM, REMOTE) == "http://minio:9000/x.tif"
+    with pytest.raises(Refused, match="name it in FUSECUBE_ALLOWED_HOSTS"):
+        resolve("http://10.0.0.8/x.tif", ITEM, REMOTE)
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [
+        ("/data/B04.tif", ("/data/B04.tif", None, 1)),
+        ("/data/all.tif#layer=12", ("/data/all.tif", None, 12)),
+        ("/data/a#b.tif#layer=2", ("/data/a#b.tif", None, 2)),
+        ("/data/cube.nc#layer=B04:3", ("/data/cube.nc", "B04", 3)),
+        ("/data/x.h5#layer=grids/a b/red-1:1", ("/data/x.h5", "grids/a b/red-1", 1)),
+    ],
+)
+def test_the_layer_of_an_address(address, parts):
+    assert split_layer(address) == parts
+
+
+@pytest.mark.parametrize("layer", ["", "0", "x", "x:0", "x:", ":1", "-1", "1.5", 'a"b:1', "a:b:1", "../x:1", "１"])
+def test_a_layer_that_cannot_be_one_is_refused(layer):
+    with pytest.raises(Refused, match="neither a number nor variable:number"):
+        split_layer(f"/data/x.nc#layer={layer}")
+
+
+def test_a_layer_stays_with_the_address(local):
+    item, catalog = local
+    place = str(Path(item).resolve().with_name("B02.tif"))
+    assert resolve("B02.tif#layer=3", item, catalog) == f"{place}#layer=3"
+    assert resolve("https://e.example/x.tif#layer=3", ITEM, REMOTE) == "https://e.example/x.tif#layer=3"
+    assert resolve("cube.nc#layer=B04:3", item, catalog).endswith("/items/cube.nc#layer=B04:3")
+
+
+def write_variables(path):
+    """A netCDF file with two variables of two times on 8 x 6 pixels of 10 m."""
+    import rioxarray  # noqa: F401
+    import xarray as xr
+
+    red = np.arange(96, dtype=np.int16).reshape(2, 6, 8)
+    y, x = 5799955.0 - 10 * np.arange(6), 399965.0 + 10 * np.arange(8)
+    found = xr.Dataset(
+        {"red": (("t", "y", "x"), red), "nir": (("t", "y", "x"), red + 1000)}, {"t": [0, 1], "y": y, "x": x}
+    )
+    found.rio.write_crs(32633).rio.write_coordinate_system().to_netcdf(path, engine="h5netcdf")
+    return red
+
+
+def test_a_variable_of_a_file_is_opened_with_its_times_as_bands(tmp_path):
+    pytest.importorskip("h5netcdf")
+    red = write_variables(tmp_path / "cube.nc")
+    with open_raster(f"{tmp_path}/cube.nc#layer=nir:2") as source:
+        assert source.count == 2
+        assert source.crs.to_epsg() == 32633
+        np.testing.assert_array_equal(source.read(2), red[1] + 1000)
+        assert source.transform.c == 399960
+    with pytest.raises(OSError, match="no variable 'blue'"), open_raster(f"{tmp_path}/cube.nc#layer=blue:1"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("start", "said"), [(b"\x0e\x03\x13\x01", "HDF4, which is not read here"), (b"GIF89a", "neither netCDF")]
+)
+def test_a_variable_of_another_kind_of_file_is_an_error(tmp_path, start, said):
+    (tmp_path / "x.nc").write_bytes(start + bytes(1000))
+    with pytest.raises(OSError, match=said), open_raster(f"{tmp_path}/x.nc#layer=red:1"):
+        pass
 
 
 def write(path, crs="EPSG:32633", driver="GTiff"):

@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -244,24 +246,26 @@ def test_bytes_that_never_came_are_an_error_and_not_pixels(folder, monkeypatch):
     found = Heads(reading(Patience(tries=2, pause=0.001)))
     monkeypatch.setattr(pipeline.access, "heads", lambda: found)
     with serve_files(folder) as files:
-        for window in (Window(0, 0, 400, 400), Window(140, 140, 20, 20)):
+        for window in (Window(0, 0, 400, 400), Window(140, 140, 20, 20)):  # many ranges at once, and one
             files.misbehave(Faults())
             found.forget(f"{files.address}/x.tif")
-            with (
-                pytest.raises(OSError, match="^the server breaks off in the middle of an answer"),
-                open_raster(f"{files.address}/x.tif") as source,
-            ):
-                files.misbehave(Faults(truncated=1))
-                source.read(1, window=window)  # many ranges at once, then one: GDAL takes what it is given
+            with pytest.raises(OSError, match="^the server breaks off in the middle of an answer"):
+                read_after(f"{files.address}/x.tif", window, partial(files.misbehave, Faults(truncated=1)))
+
+
+def read_after(address: str, window: Window, happens: Callable[[], object]) -> np.ndarray:
+    """A window, where something happens once the file is open."""
+    with open_raster(address) as source:
+        happens()
+        return source.read(1, window=window)
 
 
 def test_a_file_that_changes_meanwhile_is_an_error(folder, heads):
     raster(folder / "x.tif", compress="NONE")
     with serve_files(folder) as files:
         address = f"{files.address}/x.tif"
-        with pytest.raises(OSError, match="was changed while it was read"), open_raster(address) as source:
-            raster(folder / "x.tif", compress="NONE")
-            source.read(1)
+        with pytest.raises(OSError, match="was changed while it was read"):
+            read_after(address, Window(0, 0, 400, 400), partial(raster, folder / "x.tif", compress="NONE"))
         with open_raster(address) as source:
             assert source.read(1).shape == (400, 400)
 
