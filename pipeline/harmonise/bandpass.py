@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Refused
-from pipeline.sensors.responses import weights
+from pipeline.scene import Scene
+from pipeline.sensors.responses import known, named, planetscope, weights
 
 Line = tuple[float, float]
 """Slope and offset from surface reflectance of a platform to that of the reference, ``OLI = slope * x + offset``."""
@@ -18,7 +19,8 @@ Line = tuple[float, float]
 # doi:10.1016/j.rse.2015.12.024, table 2, surface reflectance, reduced major axis regression. Of that table's lines it is
 # the one that treats both sensors alike and so may be turned round; the ordinary regressions (OLI on ETM+ 0.8474 in blue,
 # ETM+ on OLI 0.8850) each shrink the range of what they predict. (The offset in red is as printed; the table's two other
-# lines would have it 0.0009 lower.)
+# lines would have it 0.0009 lower.) They were fitted to real scenes, LEDAPS reflectance against LaSRC's as in Collection 2, so
+# that the difference of the two atmospheric corrections is in them: most of the offset in blue is that.
 _OLI = ("coastal", "blue", "green", "red", "nir08", "swir16", "swir22")
 _MSI = ("B01", "B02", "B03", "B04", "B8A", "B11", "B12")
 _SAME: tuple[Line, ...] = ((1.0, 0.0),) * len(_OLI)
@@ -77,6 +79,22 @@ class Adjustment:
     """Where the numbers come from, for the record."""
 
 
+def platform_of(scene: Scene) -> str:
+    """The platform whose spectral responses a scene's bands have.
+
+    Bands of HLS are adjusted to OLI when they are made, so that they count as Landsat 8's. PlanetScope scenes of eight
+    bands are SuperDove's; of others the satellite's id tells. Raises ``Refused`` where responses are not known.
+    """
+    if scene.sensor == "hls":
+        return "landsat-8"
+    if scene.sensor == "planetscope":
+        eight = {"coastal_blue", "green_i", "yellow"} & set(scene.assets)
+        stated = scene.properties.get("instruments")
+        instrument = "PSB.SD" if eight else stated if isinstance(stated, str) else ""
+        return planetscope(instrument, scene.platform)
+    return known(scene.platform)
+
+
 def adjustment(band: str, source: str, target: str) -> Adjustment:
     """How ``band`` of the platform ``target`` is made of the bands of the platform ``source``.
 
@@ -85,7 +103,7 @@ def adjustment(band: str, source: str, target: str) -> Adjustment:
     by the target's turned round; that holds for surface reflectance. Otherwise the bands are weighted by how their
     spectral responses overlap (``pipeline.sensors.responses.weights``). Raises ``Refused`` where neither is possible.
     """
-    one, other = (name.strip().casefold().replace("_", "-") for name in (source, target))
+    one, other = named(source), named(target)
     if one == other:
         return Adjustment({band: 1.0}, 0.0, "same platform")
     found = _published(band, one, other) or _weighted(band, one, other)

@@ -225,7 +225,8 @@ def _refined(
 def corrected(transform: Affine, found: Shift, grid: Affine) -> Affine:
     """The transform that an image should be read with, so that its ground lies where the reference has it.
 
-    ``found`` was measured in pixels of ``grid``; ``transform`` is the image's own, in the same CRS, of any pixel size.
+    ``found`` was measured in pixels of ``grid``; ``transform`` is the image's own, in the same CRS, of any pixel size. Read
+    with it, the image is resampled once, as it would have been anyway.
     """
     east = grid.a * found.cols + grid.b * found.rows
     south = grid.d * found.cols + grid.e * found.rows

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
 from pipeline.harmonise.bandpass import adjustment, bandpass
 from pipeline.harmonise.nbar import angles_of, nbar
@@ -25,6 +26,18 @@ class Harmony:
     platform: str = ""
     """Platform as which optical bands are to see, such as ``sentinel-2a`` or ``landsat-8``; empty for each its own. A band that
     this platform has no like of stays as it is."""
+
+    corrects: bool = False
+    """Whether the place of scenes is put right by ``shifts``, once they are measured."""
+    shifts: tuple[tuple[str, float, float], ...] = ()
+    """Scenes whose place is put right: item id, and by how many metres its ground lies too far east and too far south."""
+
+    def place(self, scene: Scene, geobox: GeoBox) -> GeoBox:
+        """Where the ground of a GeoBox lies in a scene: moved by the scene's shift, so that it is resampled only once."""
+        for scene_id, east, south in self.shifts:
+            if scene_id == scene.id:
+                return geobox.translate_pix(east / geobox.resolution.x, -south / geobox.resolution.y)
+        return geobox
 
     def needs(self, scene: Scene, bands: Sequence[str]) -> tuple[str, ...]:
         """The bands of a scene that must be read to give ``bands``."""

@@ -78,24 +78,34 @@ def platforms() -> tuple[str, ...]:
 
 def known(platform: str) -> str:
     """A platform as this table names it, however a catalog writes it; raises ``Refused`` with the nearest valid name."""
-    name = platform.strip().casefold().replace("_", "-")
+    name = named(platform)
     if name not in _table()["bands"]:
         raise Refused(f"the spectral responses of platform '{platform}' are not known: {nearest(name, platforms())}.")
     return name
 
 
+def named(platform: str) -> str:
+    """A platform in lower case with hyphens, known or not; of several, as composites name them, the first.
+
+    >>> named("LANDSAT_8"), named("aqua,terra")
+    ('landsat-8', 'aqua')
+    """
+    return platform.split(",")[0].strip().casefold().replace("_", "-")
+
+
 def planetscope(instrument: str, satellite: str = "") -> str:
     """The platform that stands for a PlanetScope satellite: its instrument, and for the oldest (PS2) its group.
 
-    ``instrument`` is ``PS2``, ``PS2.SD`` or ``PSB.SD``; ``satellite`` its hexadecimal id, such as ``0f4c``, which Planet
-    groups by its beginning (0c and 0d share a table, as do 0f and 10). Raises ``Refused`` for any other.
+    ``instrument`` is ``PS2``, ``PS2.SD`` or ``PSB.SD``, or empty where it is not known; ``satellite`` its hexadecimal id, such
+    as ``0f4c``, which Planet groups by its beginning (0c and 0d share a table, as do 0f and 10, all of them PS2). Raises
+    ``Refused`` for any other.
     """
     kind = instrument.strip().casefold()
     groups = {"0c": "0d", "0d": "0d", "0e": "0e", "0f": "0f", "10": "0f"}
     group = groups.get(satellite.strip().casefold()[:2])
     if kind in ("ps2.sd", "psb.sd"):
         return f"planetscope-{kind}"
-    if kind == "ps2" and group:
+    if kind in ("ps2", "") and group:
         return f"planetscope-ps2-{group}"
     raise Refused(
         f"no spectral response is published for PlanetScope satellite '{satellite}' with instrument '{instrument}'; use "

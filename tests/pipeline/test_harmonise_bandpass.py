@@ -1,5 +1,6 @@
 """Band-pass adjustment: published lines, weights of responses, what is refused."""
 
+from datetime import UTC, datetime
 from math import sqrt
 
 import numpy as np
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import Refused
-from pipeline.harmonise.bandpass import PUBLISHED, adjustment, bandpass
+from pipeline.harmonise.bandpass import PUBLISHED, adjustment, bandpass, platform_of
+from pipeline.scene import Asset, Scene
 from pipeline.sensors.responses import weights
 
 LANDSAT = ("blue", "green", "red", "nir08", "swir16", "swir22")
@@ -129,3 +131,22 @@ def test_what_cannot_be_made_is_refused():
         bandpass({"red": grey(0.1)}, "red", "landsat-5", "landsat-8")
     with pytest.raises(Refused, match="made of B02, B03 of sentinel-2b, and B03 is not read"):
         bandpass({"B02": grey(0.1)}, "green_i", "sentinel-2b", "planetscope-psb.sd")
+
+
+def scene(sensor: str, platform: str, *bands: str, **properties: str) -> Scene:
+    assets = {band: Asset(f"/data/{band}.tif") for band in bands}
+    when = datetime(2024, 6, 1, tzinfo=UTC)
+    return Scene("A", sensor, "SR", when, (14, 52, 15, 53), None, None, assets, 0.0, platform, properties=properties)
+
+
+def test_platforms_of_scenes():
+    assert platform_of(scene("sentinel-2", "Sentinel-2B")) == "sentinel-2b"
+    assert platform_of(scene("hls", "sentinel-2a")) == "landsat-8"
+    assert platform_of(scene("modis", "aqua,terra")) == "aqua"
+    assert platform_of(scene("planetscope", "2498", "blue", "green_i")) == "planetscope-psb.sd"
+    assert platform_of(scene("planetscope", "101c", "blue", "green")) == "planetscope-ps2-0f"
+    assert platform_of(scene("planetscope", "2257", "blue", instruments="PS2.SD")) == "planetscope-ps2.sd"
+    with pytest.raises(Refused, match="platform 'landsat-5' are not known"):
+        platform_of(scene("landsat", "landsat-5"))
+    with pytest.raises(Refused, match="satellite '2257'"):
+        platform_of(scene("planetscope", "2257", "blue"))

@@ -1,13 +1,17 @@
 """NBAR: kernels against values worked out by hand, the c-factor, angles of scenes."""
 
+import json
 from datetime import UTC, datetime
 from math import pi, sqrt
+from pathlib import Path
 
 import numpy as np
+import pystac
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.dialects import to_scene
 from pipeline.errors import Refused
 from pipeline.harmonise.nbar import (
     PARAMETERS,
@@ -180,3 +184,19 @@ def test_a_night_scene_is_refused():
     stated = {"view:off_nadir": 0, "view:sun_azimuth": 150, "view:sun_elevation": -5}
     with pytest.raises(Refused, match="sun 95 .* leave the scene out"):
         angles_of(scene("landsat", **stated))
+
+
+def real_scene(file: Path) -> Scene:
+    return to_scene(pystac.Item.from_dict(json.loads(file.read_text())), "https://example.com/")
+
+
+def test_angles_of_real_items(real_data: Path):
+    items = real_data / "stac-items"
+    # Stated there: sun 63.507 degrees up at 142.988, view 10.585 from the vertical at 288.308.
+    found = angles_of(real_scene(items / "sentinel2-stactools" / "S2A_T46RER_20210908T043714_L1C.json"))
+    assert found == Angles(*(pytest.approx(angle, abs=1e-3) for angle in (26.493, 142.988, 10.585, 288.308)))
+    # Landsat: sun 18.807 degrees up at 164.914, off nadir 0.
+    found = angles_of(real_scene(items / "landsat-c2-l2-stactools" / "LC08_L2SP_047027_20201204_02_T1.json"))
+    assert found == Angles(*(pytest.approx(angle, abs=1e-3) for angle in (71.193, 164.914, 0, 0)))
+    with pytest.raises(Refused, match="does not state its view zenith, view azimuth"):
+        angles_of(real_scene(items / "earth-search" / "S2A_32TPS_20230602_0_L2A.json"))

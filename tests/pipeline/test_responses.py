@@ -183,12 +183,16 @@ def test_names_of_platforms():
     assert known("LANDSAT_8") == "landsat-8"
     assert planetscope("PS2", "0c46") == "planetscope-ps2-0d"
     assert planetscope("ps2", "101c") == "planetscope-ps2-0f"
+    assert known("aqua,terra") == "aqua"
+    assert planetscope("", "0e3a") == "planetscope-ps2-0e"
     assert planetscope("PSB.SD", "2498") == "planetscope-psb.sd"
     assert {planetscope("PS2", group) for group in ("0d05", "0e19", "0f4c")} | {planetscope("PS2.SD")} <= set(
         platforms()
     )
     with pytest.raises(Refused, match="satellite '2277' with instrument 'PS3'"):
         planetscope("PS3", "2277")
+    with pytest.raises(Refused, match="satellite '2498' with instrument ''"):
+        planetscope("", "2498")
     with pytest.raises(Refused, match="did you mean 'sentinel-2a'"):
         known("sentinel-2")
     with pytest.raises(Refused, match="no response of band 'nir' of landsat-8 .* did you mean 'nir08'"):
