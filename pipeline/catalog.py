@@ -22,7 +22,7 @@ from pipeline.dialects import (
 from pipeline.errors import Refused
 from pipeline.radiometry import coding
 from pipeline.scene import Bounds, Scene
-from pipeline.sensors import SENSORS, Sensor
+from pipeline.sensors import SENSORS, Sensor, sensor
 from pipeline.stac import Service, Static, Wanted, opened
 
 __all__ = ["Found", "Query", "find", "find_all", "look", "look_all", "tile_of"]
@@ -102,13 +102,18 @@ def look(query: Query) -> Found:
 
 def look_all(query: Query, sensors: Iterable[Sensor]) -> Found:
     """What ``look`` finds for several sensors, all in the order of time; the query's own sensor is not looked at."""
-    wanted = tuple(sensors)
-    names = {table.name for table in wanted}
+    tables = tuple(sensors)
+    names = {table.name for table in tables}
     source = opened(query.catalog, lambda collection: _foreign(collection, names))
-    found = [_searched(replace(query, sensor=table), source) for table in wanted]
-    scenes = sorted((scene for part in found for scene in part.scenes), key=lambda s: (s.acquired, s.id))
-    refused = dict.fromkeys(reason for part in found for reason in part.refused)
-    return Found(tuple(scenes), tuple(refused))
+    if isinstance(source, Static):
+        return _preferred(_judged(source.items, query, tables, source.root))
+    found = [_searched(query, table, source) for table in tables]
+    scenes = sorted((scene for part in found for scene in part.scenes), key=_oldest)
+    return Found(tuple(scenes), tuple(dict.fromkeys(reason for part in found for reason in part.refused)))
+
+
+def _oldest(scene: Scene) -> tuple[datetime, str]:
+    return scene.acquired, scene.id
 
 
 def _foreign(collection: str, names: set[str]) -> bool:
@@ -118,41 +123,39 @@ def _foreign(collection: str, names: set[str]) -> bool:
     return bool(holds) and not holds & names
 
 
-def _searched(query: Query, source: Static | Service) -> Found:
-    """What a catalog holds of one sensor: of the lowest rank that has scenes, and everything refused on the way there."""
-    if isinstance(source, Static):
-        return _preferred(_judged(source.items, query, source.root))
+def _searched(query: Query, table: Sensor, source: Service) -> Found:
+    """What a service holds of one sensor: of the lowest rank that has scenes, and everything refused on the way there."""
     refused: tuple[str, ...] = ()
-    for collections in _rounds(query, source):
-        found = _preferred(_judged(source.search(collections, _wanted(query, source)), query, source.root))
+    for collections in _rounds(query, table, source):
+        items = source.search(collections, _wanted(query, table, source))
+        found = _preferred(_judged(items, query, (table,), source.root))
         refused += found.refused
         if found.scenes:
             return Found(found.scenes, refused)
     return Found((), refused)
 
 
-def _rounds(query: Query, source: Service) -> list[list[str]]:
+def _rounds(query: Query, table: Sensor, source: Service) -> list[list[str]]:
     """Collections of a service to be asked for, together where they rank alike; those it lists, where it does."""
-    table, rounds = query.sensor, dict[tuple[int, int], list[str]]()
+    rounds: dict[tuple[int, int], list[str]] = {}
     for name, level in collections_of(table):
         if query.level in (None, level) and (source.collections is None or name in source.collections):
             rounds.setdefault(rank(table, level, name), []).append(name)
     for name in sorted(source.collections or ()):
-        known = any(name in (other for other, _ in collections_of(sensor)) for sensor in SENSORS.values())
+        known = any(name in (other for other, _ in collections_of(one)) for one in SENSORS.values())
         if not known and sensor_named(name) == table.name:
             rounds.setdefault((0, 0), []).append(name)
     return [list(dict.fromkeys(rounds[key])) for key in sorted(rounds)]
 
 
-def _wanted(query: Query, source: Service) -> Wanted:
-    fields = _tile_fields(query, source.client.id) if query.tile else {}
+def _wanted(query: Query, table: Sensor, source: Service) -> Wanted:
+    fields = _tile_fields(table, query.tile, source.client.id) if query.tile else {}
     return Wanted(query.start, query.end, query.bbox, query.scenes, fields, query.limit)
 
 
-def _tile_fields(query: Query, service: str) -> Mapping[str, Any]:
+def _tile_fields(table: Sensor, tile: str, service: str) -> Mapping[str, Any]:
     """How a service is asked for one tile; nothing where it is found by looking at its items only."""
-    tile = query.tile or ""
-    match query.sensor.name:
+    match table.name:
         case "sentinel-2" if service == "microsoft-pc":
             return {"s2:mgrs_tile": {"eq": tile}}
         case "sentinel-2":
@@ -165,17 +168,18 @@ def _tile_fields(query: Query, service: str) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class _Verdict:
-    """What became of the items of a sensor."""
+    """What became of items."""
 
-    scenes: Mapping[tuple[int, int], Mapping[str, Scene]]
-    """By rank and id."""
+    scenes: Mapping[str, Mapping[tuple[int, int], Mapping[str, Scene]]]
+    """By sensor, rank and id."""
     refused: tuple[str, ...]
     """Which cannot be used, and why."""
 
 
-def _judged(items: Iterable[pystac.Item | str], query: Query, root: str) -> _Verdict:
-    """Items as scenes, as far as they answer the query and can be used."""
-    scenes: dict[tuple[int, int], dict[str, Scene]] = {}
+def _judged(items: Iterable[pystac.Item | str], query: Query, tables: tuple[Sensor, ...], root: str) -> _Verdict:
+    """Items as scenes of sensors, as far as they answer the query and can be used."""
+    wanted = {table.name: table for table in tables}
+    scenes: dict[str, dict[tuple[int, int], dict[str, Scene]]] = {}
     refused = []
     for item in items:
         if isinstance(item, str):
@@ -184,30 +188,42 @@ def _judged(items: Iterable[pystac.Item | str], query: Query, root: str) -> _Ver
         if query.scenes and item.id not in query.scenes:
             continue
         try:
-            dialect = recognise(item)
-        except Refused as error:
-            if _concerns(item, query) and _may_answer(item, query):
-                refused.append(str(error))
-            continue
-        if dialect.sensor != query.sensor.name or query.level not in (None, dialect.level):
-            continue
-        try:
-            scene = to_scene(item, root)
-            if _answers(scene, item, query):
-                for band in set(scene.assets) & {b.name for b in query.sensor.bands}:
-                    coding(scene, band)
-                scenes.setdefault(rank(query.sensor, scene.level, item.collection_id), {})[scene.id] = scene
+            scene = _scene(item, query, wanted, root)
         except Refused as error:
             if _may_answer(item, query):
                 refused.append(str(error))
+            continue
+        if scene is not None:
+            ranked = scenes.setdefault(scene.sensor, {})
+            key = rank(wanted[scene.sensor], scene.level, item.collection_id)
+            ranked.setdefault(key, {})[scene.id] = scene
     return _Verdict(scenes, tuple(refused))
 
 
+def _scene(item: pystac.Item, query: Query, wanted: Mapping[str, Sensor], root: str) -> Scene | None:
+    """An item as a scene that answers the query, ``None`` where it does not; raises ``Refused`` where it cannot be used."""
+    try:
+        dialect = recognise(item)
+    except Refused:
+        if _concerns(item, query, wanted):
+            raise
+        return None
+    if dialect.sensor not in wanted or query.level not in (None, dialect.level):
+        return None
+    scene = to_scene(item, root)
+    if not _answers(scene, item, query):
+        return None
+    for band in wanted[scene.sensor].bands:
+        if band.name in scene.assets:
+            coding(scene, band.name)
+    return scene
+
+
 def _preferred(verdict: _Verdict) -> Found:
-    """The scenes of the lowest rank, reflectance and temperature of one Landsat scene as one."""
-    lowest = min(verdict.scenes, default=None)
-    scenes = () if lowest is None else _joined(verdict.scenes[lowest].values())
-    return Found(tuple(scenes), verdict.refused)
+    """The scenes of each sensor's lowest rank, oldest first; reflectance and temperature of one Landsat scene as one."""
+    chosen = (by_rank[min(by_rank)].values() for by_rank in verdict.scenes.values())
+    scenes = (scene for members in chosen for scene in _joined(members))
+    return Found(tuple(sorted(scenes, key=_oldest)), verdict.refused)
 
 
 def _joined(scenes: Iterable[Scene]) -> list[Scene]:
@@ -220,11 +236,11 @@ def _joined(scenes: Iterable[Scene]) -> list[Scene]:
     return list(made.values())
 
 
-def _concerns(item: pystac.Item, query: Query) -> bool:
-    """Whether an item that no dialect fits is of the query's sensor, was asked for by its id, or says nothing of itself."""
+def _concerns(item: pystac.Item, query: Query, wanted: Mapping[str, Sensor]) -> bool:
+    """Whether an item that no dialect fits is of a sensor wanted, was asked for by its id, or says nothing of itself."""
     named = sensor_named(words_of(item))
     silent = not named and not item.collection_id and not item.properties.get("platform")
-    return bool(query.scenes) or named == query.sensor.name or silent
+    return bool(query.scenes) or named in wanted or silent
 
 
 def _may_answer(item: pystac.Item, query: Query) -> bool:
@@ -240,6 +256,7 @@ def _answers(scene: Scene, item: pystac.Item, query: Query) -> bool:
     """Whether a scene lies in the query; an API has looked already, a file has not."""
     if not _may_answer(item, query) or (query.tile and query.tile != scene.tile):
         return False
-    if query.sensor.grouped_by == "day" and query.max_cloud < 100 and scene.cloud_cover > query.max_cloud:
+    optical = sensor(scene.sensor).grouped_by == "day"
+    if optical and query.max_cloud < 100 and scene.cloud_cover > query.max_cloud:
         return False
     return query.bbox is None or bool(footprint_of(item, scene.bbox).intersects(boxes(query.bbox)))

@@ -176,7 +176,7 @@ def bbox_of(item: pystac.Item, crs: str | None, extent: Bounds | None) -> Bounds
     antimeridian wrongly), else from its extent, else from its footprint. Raises ``Refused`` where none can be had, or where
     bbox and extent lie apart.
     """
-    given, derived = _given(item), _degrees(crs, extent) if crs and extent else None
+    given, derived = _given(item), _degrees(item, crs, extent) if crs and extent else None
     if given is not None and _span(given) < 180:
         if derived and _apart(given, derived):
             raise Refused(
@@ -228,14 +228,17 @@ def _apart(one: Bounds, other: Bounds) -> bool:
     return abs((middles + 180) % 360 - 180) > (_span(one) + _span(other)) / 2 + MARGIN
 
 
-def _degrees(crs: str, extent: Bounds) -> Bounds | None:
+def _degrees(item: pystac.Item, crs: str, extent: Bounds) -> Bounds | None:
     """Bounds of an extent in degrees, ``None`` where it reaches beyond what its projection maps."""
     try:
         west, south, east, north = _to_degrees(crs).transform_bounds(*extent)
     except ProjError:
         return None
-    inside = all(isfinite(side) and abs(side) <= 180 for side in (west, south, east, north))
-    return (west, south, east, north) if inside and -90 <= south < north <= 90 and west != east else None
+    if not all(isfinite(side) for side in (west, south, east, north)):
+        return None
+    if not (max(abs(west), abs(east)) <= 180 and -90 <= south < north <= 90 and west != east):
+        raise Refused(f"item {item.id} states an extent that lies off the Earth in its projection; correct the item.")
+    return west, south, east, north
 
 
 @lru_cache(512)
