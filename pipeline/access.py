@@ -193,10 +193,22 @@ def open_raster(address: str) -> Iterator[rasterio.DatasetReader]:
                 yield _placed(source)
 
 
+def may_pass(error: Exception, address: str) -> bool:
+    """Whether reading a file anew may help: only of s3://, where GDAL's own client takes a broken answer for the end.
+
+    What was fetched through ``pipeline.transport`` has been tried again already.
+    """
+    lasting = ("404", "403", "not recognized", "does not exist", "No such file")
+    broken = isinstance(error, RasterioError) and not any(word in str(error) for word in lasting)
+    return broken and urlsplit(address).scheme == "s3"
+
+
 @contextmanager
 def _remote(place: str) -> Iterator[rasterio.DatasetReader]:
     """A file of a web server; a failure of the server comes before what GDAL makes of it."""
-    opener = Opener(place, heads())
+    held = heads()
+    held.of(place)  # what its server has to say comes before GDAL
+    opener = Opener(place, held)
     try:
         with _open(NAME, opener=opener) as source:
             yield source

@@ -6,6 +6,7 @@ read here on the worker, decides how its pixels come; what the item's metadata s
 
 import re
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 from stackstac.raster_spec import RasterSpec
 
-from pipeline.access import LAYER, open_raster, split_layer
+from pipeline.access import LAYER, may_pass, open_raster, split_layer
 from pipeline.errors import Refused
 from pipeline.warp import Target, onto
 
@@ -84,16 +85,7 @@ class BandReader:
             shape=(int(window.height), int(window.width)),
         )
         try:
-            if self.url.startswith(ABSENT):
-                raise FileNotFoundError("the item lists no such asset")
-            *_, index = split_layer(self.url)
-            with open_raster(self.url) as source:
-                if index > source.count:
-                    raise OSError(f"the file has {source.count} bands where number {index} is wanted")
-                held = source.dtypes[index - 1]
-                if not np.can_cast(held, self.dtype):
-                    raise OSError(f"the file holds {held} where {self.dtype} digital numbers are expected")
-                pixels, outcome = onto(source, target, self.fill, self.resampling, nodata=float(self.fill), index=index)
+            pixels, outcome = self._pixels(target)
         except (RasterioError, OSError, Refused) as error:
             reason = explain(error, self.url)
             if self.journal is None:
@@ -103,6 +95,29 @@ class BandReader:
         if self.journal is not None:
             self.journal.note(self.url, outcome)
         return pixels.astype(self.dtype, copy=False)
+
+    def _pixels(self, target: Target) -> tuple[NDArray[Any], str]:
+        """Pixels of the file on the target grid, and the way they came; tried three times where that may help."""
+        if self.url.startswith(ABSENT):
+            raise FileNotFoundError("the item lists no such asset")
+        for pause in (0.5, 2.0):
+            try:
+                return self._once(target)
+            except RasterioError as error:
+                if not may_pass(error, self.url):
+                    raise
+                time.sleep(pause)
+        return self._once(target)
+
+    def _once(self, target: Target) -> tuple[NDArray[Any], str]:
+        *_, index = split_layer(self.url)
+        with open_raster(self.url) as source:
+            if index > source.count:
+                raise OSError(f"the file has {source.count} bands where number {index} is wanted")
+            held = source.dtypes[index - 1]
+            if not np.can_cast(held, self.dtype):
+                raise OSError(f"the file holds {held} where {self.dtype} digital numbers are expected")
+            return onto(source, target, self.fill, self.resampling, nodata=float(self.fill), index=index)
 
     def close(self) -> None:
         """Nothing is held open between reads."""
