@@ -151,7 +151,7 @@ def _names(stream: Stream, name: str) -> tuple[str, ...]:
     """Names of the planes of a layer's file."""
     if name == "ortho_udm2":
         return UDM2
-    return tuple(band.name for band in stream.bands) if name in ("truth", "ortho_analytic_8b_sr") else ()
+    return tuple(band.name for band in stream.bands) if name in ("truth", "ortho_analytic_8b_sr", "bands") else ()
 
 
 @dataclass(frozen=True)

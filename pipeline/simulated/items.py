@@ -28,6 +28,9 @@ SCENE = ("193", "023")
 SCHEMAS = "https://stac-extensions.github.io/{}/schema.json"
 """Where the schemas of STAC extensions stand."""
 
+FUSION_ZONE = "33N"
+"""UTM zone of the land as Planet Fusion writes it."""
+
 QA_PIXEL_BITS = ("fill", "dilated_cloud", "cirrus", "cloud", "cloud_shadow", "snow", "clear", "water")
 """Single bits of Landsat's QA_PIXEL, from bit 0."""
 
@@ -80,6 +83,8 @@ def name_of(passed: Pass, grid: GeoBox) -> str:
             return f"LC0{number}_L2SP_{''.join(SCENE)}_{day}_02_SIM"
         case "modis":
             return "{}.A{:%Y%j}.h{:02d}v{:02d}.061.SIM".format(passed.stream.level, passed.moment, *modis_tile(grid))
+        case "planet-fusion":
+            return f"{FUSION_ZONE}-{fusion_tile(grid)}-PF-SR-{passed.moment:%Y-%m-%d}"
         case _:
             return f"{passed.moment:%Y%m%d_%H%M%S}_00_{passed.track.platform}"
 
@@ -88,6 +93,11 @@ def modis_tile(grid: GeoBox) -> tuple[int, int]:
     """Horizontal and vertical number of the MODIS land tile that a 500 m grid begins in: 36 by 18 of 2400 pixels each."""
     affine = grid.affine
     return 18 + int(round(affine.c / affine.a) // 2400), 9 + int(round(affine.f / affine.e) // 2400)
+
+
+def fusion_tile(grid: GeoBox) -> str:
+    """Name of the tile of 24 km that a grid begins in, in Planet's tiling of UTM zones."""
+    return f"{int(grid.affine.c // 24000)}E-{int(grid.affine.f // 24000)}N"
 
 
 def absolute_orbit(passed: Pass) -> int:
@@ -337,6 +347,29 @@ def _planetscope(account: Account) -> pystac.Item:
     return item
 
 
+def _planet_fusion(account: Account) -> pystac.Item:
+    """Planet Fusion, product ``PF-SR``: fields as in its own catalogs, which use no projection extension."""
+    passed = account.passed
+    properties = {
+        "eo:productType": "PF-SR",
+        "eo:cloud_cover": 0,
+        "crs": passed.stream.crs,
+        "product_key": "PF-SR",
+        "tile": fusion_tile(account.grid),
+        "zone": FUSION_ZONE,
+        "timestamp": f"{passed.moment:%Y-%m-%d %H:%M:%S}",
+    }
+    item = _item(account, ["eo/v1.1.0"], properties)
+    _add(
+        item,
+        "bands",
+        account.files["bands"],
+        ["data"],
+        {"eo:bands": [_spectral(b, b.name) for b in passed.stream.bands]},
+    )
+    return item
+
+
 UDM2 = ("clear", "snow", "shadow", "light_haze", "heavy_haze", "cloud", "confidence", "unusable")
 """Layers of Planet's usable data mask."""
 
@@ -346,4 +379,5 @@ WRITERS = {
     "landsat": _landsat,
     "modis": _modis,
     "planetscope": _planetscope,
+    "planet-fusion": _planet_fusion,
 }

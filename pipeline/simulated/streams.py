@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from odc.geo.geobox import GeoBox
 
 from pipeline.errors import Refused, nearest
-from pipeline.sensors import LANDSAT, MODIS, PLANETSCOPE, SENTINEL1, SENTINEL2, Band, Coding, Sensor
+from pipeline.sensors import LANDSAT, MODIS, PLANET_FUSION, PLANETSCOPE, SENTINEL1, SENTINEL2, Band, Coding, Sensor
 from pipeline.sensors.modis import PIXEL, SINUSOIDAL
 from pipeline.simulated.grids import covering, projected
 from pipeline.simulated.weather import Weather
@@ -100,14 +100,15 @@ CSAR = (
 )
 OLI = (Track("landsat-8", 3, 16, time(10, 2, 12), 193), Track("landsat-9", 11, 16, time(10, 2, 5), 193))
 TERRA = Track("terra", 0, 1, time(10, 40))
+FUSED = Track("planetscope", 0, 1, time(0, 0))
 DOVES = (Track("sim1", 0, 6, time(9, 34, 50)), Track("sim2", 3, 6, time(10, 6, 5)))
 
 SHIFTED = Coding(1e-4, -0.1, nodata=0, saturated=65535)
 """Sentinel-2 of processing baseline 04.00 and later."""
 
-# Noise: signal to noise ratios of about 150 (MSI), 250 (OLI), 100 (MODIS, with what its correction leaves) and 40 (Doves)
-# at a reflectance of 0.12. Looks: the equivalent number of an interferometric wide swath's high resolution product, 4.4
-# (Sentinel-1 Product Specification, S1-RS-MDA-52-7441).
+# Noise: signal to noise ratios at a reflectance of 0.12 of 150 (MSI), 240 (OLI), 100 (MODIS, with what its correction
+# leaves), 40 (Doves) and 80 (what is fused from them). Looks: the equivalent number of an interferometric wide swath's high
+# resolution product, 4.4 (Sentinel-1 Product Specification, S1-RS-MDA-52-7441).
 STREAMS = (
     Stream(
         SENTINEL1, "RTC", "sentinel-1-rtc", SENTINEL1.bands[:2], SENTINEL1.product("RTC").coding, 4.4, CRS, 10, CSAR
@@ -141,11 +142,25 @@ STREAMS = (
         multiple=2,
     ),
     Stream(PLANETSCOPE, "SR", "PSScene", PLANETSCOPE.bands, PLANETSCOPE.product("SR").coding, 0.003, CRS, 3, DOVES),
+    Stream(
+        PLANET_FUSION,
+        "SR",
+        "planet-fusion",
+        PLANET_FUSION.bands,
+        PLANET_FUSION.product("SR").coding,
+        0.0015,
+        CRS,
+        3,
+        (FUSED,),
+    ),
 )
 """Every product that can be simulated."""
 
 FIVE = ("sentinel-1", "sentinel-2", "landsat", "modis", "planetscope")
-"""Every sensor that can be simulated."""
+"""Sensors that look at the land."""
+
+SIMULATED = (*FIVE, "planet-fusion")
+"""Every sensor, and the daily product without gaps that is fused from some."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +174,7 @@ class Campaign:
     size: int = 300
     """Edge of the land in 10 m pixels, a multiple of 6."""
     sensors: tuple[str, ...] = FIVE
-    """Who watches."""
+    """Who watches; ``planet-fusion`` may watch too."""
     levels: tuple[str, ...] = ("RTC", "L2A", "L2", "MOD09A1", "SR")
     """Processing levels of theirs that are written; there are ``L1C`` and ``MOD09GA`` (daily) besides."""
     seed: int = 1
@@ -176,7 +191,7 @@ class Campaign:
             raise ValueError(f"size {self.size} is not a multiple of 6 pixels (60 m)")
         if self.end < self.start:
             raise Refused(f"a campaign cannot end on {self.end}, before it starts on {self.start}.")
-        for name, known in (("sensors", FIVE), ("levels", tuple(s.level for s in STREAMS))):
+        for name, known in (("sensors", SIMULATED), ("levels", tuple(s.level for s in STREAMS))):
             for word in getattr(self, name):
                 if word not in known:
                     raise Refused(f"the simulated Earth has no '{word}' among its {name}: {nearest(word, known)}.")

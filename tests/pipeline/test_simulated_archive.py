@@ -16,12 +16,13 @@ from pipeline.errors import Refused
 from pipeline.sensors.modis import PIXEL
 from pipeline.simulated.archive import simulate, simulate_campaign, write_cog
 from pipeline.simulated.grids import covering
-from pipeline.simulated.streams import Campaign
+from pipeline.simulated.streams import SIMULATED, Campaign
 
 CAMPAIGN = Campaign(
     date(2024, 6, 1),
     date(2024, 6, 12),
     size=60,
+    sensors=SIMULATED,
     levels=("RTC", "L1C", "L2A", "L2", "MOD09A1", "MOD09GA", "SR"),
     clear=(date(2024, 6, 1),),
 )
@@ -33,6 +34,7 @@ COLLECTIONS = {
     "modis-09A1-061": ("modis", "MOD09A1", ("B01", "B07", "STATE_500M")),
     "modis-09GA-061": ("modis", "MOD09GA", ("B01", "B07", "STATE_1KM")),
     "PSScene": ("planetscope", "SR", ("coastal_blue", "nir", "UDM2_CLOUD")),
+    "planet-fusion": ("planet-fusion", "SR", ("blue", "nir")),
 }
 
 
@@ -60,8 +62,8 @@ def test_the_same_campaign_gives_the_same_bytes(folder, tmp_path):
     first, second = digests(folder), digests(tmp_path)
     assert first == second
     # 3 Sentinel-2 (1, 6, 11 June) at two levels; radar on 3 and 6; Landsat on 4 and 12; an image of eight days that begins
-    # on 1 June (day 153 = 19 * 8 + 1) and one on 9; 12 daily; 4 of PlanetScope, on 1, 4, 7, 10
-    assert len(told) == len(set(told)) == 3 * 2 + 2 + 2 + 2 + 12 + 4
+    # on 1 June (day 153 = 19 * 8 + 1) and one on 9; 12 daily of MODIS and 12 fused; 4 of PlanetScope, on 1, 4, 7, 10
+    assert len(told) == len(set(told)) == 3 * 2 + 2 + 2 + 2 + 12 + 12 + 4
     assert not [name for name in first if ".part" in name]
 
 
@@ -91,6 +93,8 @@ SCHEMAS = {"proj": "projection"}
 
 def test_items_say_what_their_files_are(items):
     for collection, found in items.items():
+        if collection == "planet-fusion":
+            continue  # its catalogs say nothing of the grid but its CRS
         for item in (found[0], found[-1]):
             for name, asset in item.assets.items():
                 if name == "truth":
@@ -148,6 +152,17 @@ def test_landsat_lies_half_a_pixel_off_and_modis_on_its_tile(items):
         )
         assert item.datetime is None
         assert item.common_metadata.start_datetime < item.common_metadata.end_datetime
+
+
+def test_fused_days_are_named_by_their_tile(items):
+    found = items["planet-fusion"]
+    # 399960 / 24000 = 16.7 and 5799960 / 24000 = 241.7
+    assert sorted(item.id for item in found) == [f"33N-16E-241N-PF-SR-2024-06-{day:02d}" for day in range(1, 13)]
+    for item in found:
+        with rasterio.open(item.assets["bands"].get_absolute_href()) as file:
+            assert file.crs.to_string() == item.properties["crs"] == "EPSG:32633"
+            assert (file.count, file.res, file.nodata) == (4, (3, 3), 0)
+            assert file.descriptions == ("blue", "green", "red", "nir")
 
 
 def test_cloud_cover_is_what_the_files_show(items):
@@ -239,6 +254,12 @@ def test_large_scenes_are_written_piece_by_piece(tmp_path, monkeypatch):
             np.testing.assert_array_equal(one.read(), other.read())
         compared += 1
     assert compared == 7 + 2 + 12 + 2
+    covers = [
+        {item.id: item.properties["eo:cloud_cover"] for item in catalog.get_items(recursive=True)}
+        for catalog in (pystac.Catalog.from_file(str(tmp_path / name / "catalog.json")) for name in ("whole", "pieces"))
+    ]
+    assert covers[0] == covers[1]
+    assert max(covers[0].values()) > 1
 
 
 def test_a_cog_has_its_names_and_nodata(tmp_path):

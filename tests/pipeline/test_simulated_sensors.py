@@ -21,7 +21,6 @@ WORLD = CAMPAIGN.world
 STREAM = {(stream.sensor.name, stream.level): stream for stream in STREAMS}
 DAY = datetime(2024, 6, 1, 10, 10, 31, tzinfo=UTC)
 CLEAR, CLOUDY = Weather(1, 0.0), Weather(3, 0.4, spread=0)
-ONE_DAY = [key for key, stream in STREAM.items() if stream.days == 1]
 NAMES = ("vegetation", "soil", "water", "snow", "metal")
 """Groups of ``Marks.cover``."""
 
@@ -36,8 +35,9 @@ def view(key, weather=CLEAR, window=None, moment=DAY, seed=1):
 def decoded(key, seen, band):
     """Quantity of a band's digital numbers, (rows, cols)."""
     stream = STREAM[key]
-    if key[0] == "planetscope":
-        numbers = seen.layers["ortho_analytic_8b_sr"][stream.bands.index(band)]
+    if key[0].startswith("planet"):
+        (name,) = {"ortho_analytic_8b_sr", "bands"} & set(seen.layers)
+        numbers = seen.layers[name][stream.bands.index(band)]
     else:
         (numbers,) = seen.layers[band.name]
     assert str(numbers.dtype) == stream.coding.dtype
@@ -54,10 +54,21 @@ def marked(opacity=0.0, shade=0.0, cover="soil"):
 # --- digital numbers ---
 
 
-@pytest.mark.parametrize("key", [key for key in ONE_DAY if key[0] != "sentinel-1" and key[1] != "L1C"], ids=str)
-def test_digital_numbers_are_the_truth_within_noise(key):
+@pytest.mark.parametrize(
+    ("key", "ratio_at_012"),
+    [
+        (("sentinel-2", "L2A"), 150),
+        (("landsat", "L2"), 240),
+        (("modis", "MOD09GA"), 100),
+        (("planetscope", "SR"), 40),
+        (("planet-fusion", "SR"), 80),
+    ],
+    ids=str,
+)
+def test_digital_numbers_are_the_truth_within_noise(key, ratio_at_012):
     stream, seen = STREAM[key], view(key)
     assert seen.cloudy == 0
+    assert stream.noise == pytest.approx(0.12 / ratio_at_012)  # signal to noise at a reflectance of 0.12
     for band in stream.bands:
         found = decoded(key, seen, band)
         ratio = factor(stream, band)
@@ -107,6 +118,7 @@ WINDOWS = {
     "landsat": (slice(10, 30), slice(5, 41)),
     "modis": (slice(0, 2), slice(2, 4)),
     "planetscope": (slice(100, 390), slice(131, 400)),
+    "planet-fusion": (slice(100, 390), slice(131, 400)),
 }
 
 
@@ -158,6 +170,11 @@ def test_speckle_multiplies_by_a_gamma_of_mean_1_and_4_4_looks():
         neighbours = np.corrcoef(ratio[:, 1:].ravel(), ratio[:, :-1].ravel())[0, 1]
         assert abs(neighbours) < 4 / np.sqrt(n)
     assert abs(np.corrcoef(ratios[0].ravel(), ratios[1].ravel())[0, 1]) < 4 / np.sqrt(ratios[0].size)
+
+
+def test_fused_days_have_no_clouds():
+    key = ("planet-fusion", "SR")
+    np.testing.assert_array_equal(view(key, CLOUDY).layers["bands"], view(key, CLEAR).layers["bands"])
 
 
 def test_a_radar_sees_through_clouds():
