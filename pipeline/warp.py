@@ -1,36 +1,67 @@
-"""How one band of an open file gets onto a window of a north-up grid: untouched wherever the grids allow."""
+"""How one band of an open file gets onto a window of a north-up grid: untouched wherever the grids allow.
 
+There are four ways, and which one is taken depends on the two grids alone:
+
+``native``
+    The grids agree: the file's own numbers.
+``repeated``
+    The file's pixels are whole multiples of the grid's and lie on them: each is repeated over those that it covers.
+``averaged``
+    The grid's pixels are whole multiples of the file's and lie on them: means; of classes the most frequent.
+``warped``
+    Anything else (half a pixel off, another zone, sinusoidal, rotated): interpolated once, at positions right to a
+    ten-thousandth of a pixel; on coarser pixels the mean over each of what bilinear interpolation makes of the file, and
+    of classes the most frequent at points half a pixel of the file apart.
+
+Nodata never enters a value. The numbers have the dtype of the fill value: interpolated and averaged ones are rounded where
+that is an integer, by half a unit at most, and not at all where it is float32.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil, floor
+from math import ceil
 from typing import Any
 
 import numpy as np
 import rasterio
-from affine import Affine
 from numpy.typing import NDArray
-from rasterio.crs import CRS
 from rasterio.enums import Resampling
-from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-BLOCK = 512
-"""Edge in pixels of the anchored blocks that are warped whole, so that a pixel does not depend on the window."""
+from pipeline.kernels import (
+    REACH,
+    Image,
+    Kernel,
+    Samples,
+    bilinear,
+    block_means,
+    box_means,
+    cubic,
+    majority,
+    nearest,
+)
+from pipeline.placement import Extent, Placement, Target, Tile
 
+__all__ = ["Target", "onto"]
 
-@dataclass(frozen=True)
-class Target:
-    """The pixels wanted: a window of a north-up grid."""
+SNAP = 1e-3
+"""Grids that differ by less than this share of a pixel at every corner of the file agree: coordinates come as decimals."""
 
-    crs: str
-    """Its CRS: ``EPSG:code`` or WKT."""
-    left: float
-    """Easting of the left edge, in the unit of the CRS."""
-    top: float
-    """Northing of the upper edge."""
-    resolution: float
-    """Edge of a pixel."""
-    shape: tuple[int, int]
-    """Rows, columns."""
+COARSER = 1.1
+"""From this ratio of pixel sizes on, pixels are averaged; below, the kernel still weighs every pixel of the file."""
+
+HELD = 1 << 24
+"""Pixels of a file that are held at once; windows that need more are read in parts."""
+
+POINTS = 1 << 16
+"""Positions that are sampled at once."""
+
+KERNELS: dict[Resampling, Kernel] = {
+    Resampling.cubic: cubic,
+    Resampling.bilinear: bilinear,
+    Resampling.nearest: nearest,
+    Resampling.mode: nearest,
+}
 
 
 def onto(
@@ -44,115 +75,224 @@ def onto(
 ) -> tuple[NDArray[Any], str]:
     """Pixels of a band of ``source`` on the target grid, and the way they came.
 
+    Windows of one grid agree with each other to the last bit; means of floating point numbers over coarser pixels that do
+    not lie on the file's to a rounding of 64 bits. Positions are right to a thousandth of a pixel of the grid.
+
     Parameters
     ----------
     source
-        An open file.
+        An open file with a CRS; what it declares as nodata is not asked for.
     target
-        The pixels wanted.
+        The pixels wanted, (rows, cols).
     fill
-        What stands where nothing was measured.
+        What stands where nothing was measured; the result has its dtype. A measured number that an interpolation would
+        make equal to it becomes the next one.
     resampling
-        ``mode`` for classes; anything else is for what was measured.
+        ``cubic`` (convolution with a = -1/2: the sharpest of the field's kernels, overshoots an edge by 7 %) or ``bilinear``
+        (never beyond the range of its inputs, for quantities that must stay positive, such as backscatter) for what was
+        measured. ``mode`` for classes and bit fields: nearest onto finer pixels, the most frequent on coarser ones; never
+        mixed. ``nearest`` takes the pixel that each centre lies in.
     nodata
-        What stands in the file where nothing was measured; ``None`` where all of it was.
+        What stands in the file where nothing was measured; ``None`` where all of it was. NaN is never a measurement.
     index
         The band, from 1.
+
+    Raises
+    ------
+    ValueError
+        Where ``resampling`` is none of these.
+    rasterio.errors.RasterioError
+        Where the file cannot be read.
     """
-    grid = source.transform
-    same_axes = source.crs is not None and source.crs == CRS.from_user_input(target.crs) and grid.b == grid.d == 0
-    if same_axes and grid.a == -grid.e:
-        coarser, finer = _whole(grid.a / target.resolution), _whole(target.resolution / grid.a)
-        unit = min(grid.a, target.resolution)
-        col, row = _whole((target.left - grid.c) / unit), _whole((grid.f - target.top) / unit)
-        if col is not None and row is not None:
-            if coarser:
-                return _repeated(source, (row, col), target.shape, coarser, fill)
-            if finer and resampling is not Resampling.mode:
-                return _averaged(source, (row, col), target.shape, finer, fill)
-    return _warped(source, target, fill, resampling)
+    if resampling not in KERNELS:
+        raise ValueError(f"resampling is one of {', '.join(r.name for r in KERNELS)}, not {resampling.name}")
+    band = Band(source, index, nodata, fill)
+    placement = Placement(source, target)
+    if placement.same_crs and source.transform.b == source.transform.d == 0 and source.transform.e < 0:
+        coarser, finer = _nested(placement)
+        if coarser:
+            return _repeated(band, placement, coarser), "native" if coarser == 1 else "repeated"
+        if finer and resampling is not Resampling.nearest:
+            return _averaged(
+                band, placement, finer, majority if resampling is Resampling.mode else block_means
+            ), "averaged"
+    return _warped(band, placement, resampling), "warped"
 
 
-def _whole(value: float) -> int | None:
-    """The whole number that ``value`` is, but for the rounding of decimal coordinates; ``None`` where it is none."""
-    nearest = round(value)
-    return nearest if abs(value - nearest) < 1e-6 else None
+@dataclass(frozen=True)
+class Band:
+    """One band of a file, and what its numbers mean."""
+
+    source: rasterio.DatasetReader
+    """The open file."""
+    index: int
+    """Number of the band, from 1."""
+    nodata: float | None
+    """What stands where nothing was measured."""
+    fill: NDArray[Any]
+    """What stands there in the result."""
+
+    def read(self, top: int, left: int, bottom: int, right: int) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Numbers of the file, which may be asked for beyond its edges, and where they are valid."""
+        first_row, first_col = max(top, 0), max(left, 0)
+        last_row, last_col = min(bottom, self.source.height), min(right, self.source.width)
+        empty = first_row >= last_row or first_col >= last_col
+        if not empty:
+            window = Window.from_slices((first_row, last_row), (first_col, last_col))
+            inside = self.source.read(self.index, window=window)
+            valid = self._valid(inside)
+            if inside.shape == (bottom - top, right - left):
+                return inside, valid
+        numbers = np.zeros((bottom - top, right - left), self.source.dtypes[self.index - 1])
+        mask = np.zeros(numbers.shape, bool)
+        if not empty:
+            place = slice(first_row - top, last_row - top), slice(first_col - left, last_col - left)
+            numbers[place], mask[place] = inside, True if valid is None else valid
+        return numbers, mask
+
+    def _valid(self, numbers: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Where numbers are measured; ``None`` where all are."""
+        valid = None
+        if numbers.dtype.kind == "f":
+            valid = ~np.isnan(numbers)
+        if self.nodata is not None and not np.isnan(self.nodata):
+            with np.errstate(over="ignore"):  # a nodata beyond the dtype occurs nowhere
+                wanted = np.float64(self.nodata).astype(numbers.dtype) if numbers.dtype.kind == "f" else self.nodata
+            measured = numbers != wanted
+            valid = measured if valid is None else valid & measured
+        return None if valid is None or valid.all() else valid
+
+    def image(self, top: int, left: int, bottom: int, right: int) -> Image:
+        """The same as floating point numbers, zero where not valid; of 64 bits where 32 do not hold every number."""
+        numbers, valid = self.read(top, left, bottom, right)
+        values = numbers.astype(np.result_type(numbers.dtype, np.float32), copy=False)
+        return Image(values if valid is None else np.where(valid, values, values.dtype.type(0)), valid, top, left)
+
+    def codes(self, top: int, left: int, bottom: int, right: int) -> Image:
+        """The same as the file has them."""
+        numbers, valid = self.read(top, left, bottom, right)
+        return Image(numbers, valid, top, left)
+
+    def settled(self, samples: Samples) -> NDArray[Any]:
+        """Samples as the result has them: rounded to an integer dtype, and never the fill where something was measured."""
+        values, valid = samples
+        kind = self.fill.dtype
+        if kind.kind in "iu":
+            limits = np.iinfo(kind)
+            if values.dtype.kind == "f":
+                values = np.clip(np.rint(values), limits.min, limits.max)
+            out = values.astype(kind)
+            out[out == self.fill] = self.fill + (1 if self.fill < limits.max else -1)
+        else:
+            out = values.astype(kind)
+        if valid is not None:
+            out[~valid] = self.fill
+        return out
 
 
-def _read(
-    source: rasterio.DatasetReader, origin: tuple[int, int], shape: tuple[int, int], fill: NDArray[Any]
-) -> NDArray[Any]:
-    """Pixels from (row, col) on, nodata where the file ends."""
-    (row, col), (rows, cols) = origin, shape
-    top, left = max(row, 0), max(col, 0)
-    bottom, right = min(row + rows, source.height), min(col + cols, source.width)
-    out = np.full(shape, fill, dtype=source.dtypes[0])
-    if top < bottom and left < right:
-        inside = source.read(1, window=Window.from_slices((top, bottom), (left, right)))
-        out[top - row : bottom - row, left - col : right - col] = inside
-    return out
+def _nested(placement: Placement) -> tuple[int, int]:
+    """How many pixels of the grid one of the file spans, and how many of the file one of the grid; 0 where not whole."""
+    target, res = placement.target, placement.target.resolution
+    (left, right, _, _), (top, _, bottom, _) = placement.corners
+    at = np.array([left - target.left, right - target.left, target.top - top, target.top - bottom]) / res
+    counts = np.array([placement.source.width, placement.source.height])
+
+    def fits(unit: float, step: float) -> bool:
+        """Whether pixels of ``step`` beginning on whole ``unit`` put every corner of the file where it is."""
+        start = np.round(at[[0, 2]] / unit) * unit
+        return bool(np.abs(np.stack([start, start + counts * step], axis=1).ravel() - at).max() < SNAP)
+
+    coarser, finer = round(placement.source.transform.a / res), round(res / placement.source.transform.a)
+    return (
+        coarser if coarser and fits(1.0, coarser) else 0,
+        finer if finer and fits(1.0 / finer, 1.0 / finer) else 0,
+    )
 
 
-def _repeated(
-    source: rasterio.DatasetReader, origin: tuple[int, int], shape: tuple[int, int], times: int, fill: NDArray[Any]
-) -> tuple[NDArray[Any], str]:
+def _offset(placement: Placement, unit: float) -> tuple[int, int]:
+    """Rows and columns from the file's corner to the window's, in whole ``unit``."""
+    target, grid = placement.target, placement.source.transform
+    return round((grid.f - target.top) / unit), round((target.left - grid.c) / unit)
+
+
+def _repeated(band: Band, placement: Placement, times: int) -> NDArray[Any]:
     """Each pixel of a coarser file repeated over the finer pixels it covers; ``times`` 1 is the file untouched."""
-    (row, col), (rows, cols) = origin, shape
-    top, left = floor(row / times), floor(col / times)
-    bottom, right = ceil((row + rows) / times), ceil((col + cols) / times)
-    pixels = _read(source, (top, left), (bottom - top, right - left), fill)
-    if times == 1:
-        return pixels, "native"
-    fine = pixels.repeat(times, axis=0).repeat(times, axis=1)
-    return fine[row - top * times :, col - left * times :][:rows, :cols], "repeated"
+    (row, col), (rows, cols) = _offset(placement, placement.target.resolution), placement.target.shape
+    top, left = row // times, col // times
+    numbers, valid = band.read(top, left, ceil((row + rows) / times), ceil((col + cols) / times))
+    out = numbers.astype(band.fill.dtype, copy=False)
+    if valid is not None:
+        out = np.where(valid, out, band.fill)
+    if times > 1:
+        out = out.repeat(times, axis=0).repeat(times, axis=1)
+    return out[row - top * times :, col - left * times :][:rows, :cols]
 
 
 def _averaged(
-    source: rasterio.DatasetReader, origin: tuple[int, int], shape: tuple[int, int], times: int, fill: NDArray[Any]
-) -> tuple[NDArray[Any], str]:
-    """Means of the valid pixels below each coarser pixel; one without any stays nodata."""
-    rows, cols = shape
-    fine = _read(source, origin, (rows * times, cols * times), fill).reshape(rows, times, cols, times)
-    valid = fine != fill
-    count = valid.sum(axis=(1, 3))
-    total = np.where(valid, fine, 0).sum(axis=(1, 3), dtype=np.float64)
-    mean = np.where(count > 0, np.rint(total / np.maximum(count, 1)), fill)
-    return mean.astype(fine.dtype), "averaged"
+    band: Band, placement: Placement, times: int, summary: Callable[[Samples, int, int], Samples]
+) -> NDArray[Any]:
+    """A summary of the finer pixels below each coarser one, in strips of whole rows."""
+    (row, col), (rows, cols) = _offset(placement, placement.target.resolution / times), placement.target.shape
+    out = np.empty(placement.target.shape, band.fill.dtype)
+    read = band.codes if summary is majority else band.image
+    lines = max(1, HELD // (cols * times * times))
+    for start in range(0, rows, lines):
+        top, stop = row + start * times, row + min(start + lines, rows) * times
+        image = read(top, col, stop, col + cols * times)
+        out[start : start + lines] = band.settled(summary((image.values, image.valid), times, times))
+    return out
 
 
-def _warped(
-    source: rasterio.DatasetReader, target: Target, fill: NDArray[Any], resampling: Resampling
-) -> tuple[NDArray[Any], str]:
-    """Pixels of a file on a foreign grid, resampled once; onto coarser pixels by averaging.
+def _warped(band: Band, placement: Placement, resampling: Resampling) -> NDArray[Any]:
+    """What is interpolated at exact positions, tile by tile."""
+    out = np.full(placement.target.shape, band.fill)
+    _filled(out, band, [(tile, extent) for tile in placement.tiles() if (extent := tile.extent)], resampling)
+    return out
 
-    GDAL's default tolerance misplaces by up to 0.1 px, and what it gives depends on the window: so the transformation is
-    exact (tolerance 1e-6 px) and whole blocks, anchored to the origin of the CRS, are warped and then cut.
-    """
-    res, (rows, cols) = target.resolution, target.shape
-    accuracy = {"tolerance": 1e-6, "XSCALE": 1, "YSCALE": 1}
-    if res > 1.01 * max(abs(source.transform.a), abs(source.transform.e)) and resampling is not Resampling.mode:
-        resampling, accuracy = Resampling.average, {"tolerance": 1e-6}
-    first_col, first_row = round(target.left / res), round(-target.top / res)
-    phase_x, phase_y = target.left - first_col * res, target.top + first_row * res
-    out = np.full(target.shape, fill, dtype=source.dtypes[0])
-    for block_row in range(first_row // BLOCK, ceil((first_row + rows) / BLOCK)):
-        for block_col in range(first_col // BLOCK, ceil((first_col + cols) / BLOCK)):
-            top, left = block_row * BLOCK, block_col * BLOCK
-            with WarpedVRT(
-                source,
-                crs=target.crs,
-                transform=Affine(res, 0, left * res + phase_x, 0, -res, -top * res + phase_y),
-                width=BLOCK,
-                height=BLOCK,
-                resampling=resampling,
-                **accuracy,
-                src_nodata=float(fill),
-                nodata=float(fill),
-            ) as warped:
-                block = warped.read(1)
-            r0, r1 = max(top, first_row), min(top + BLOCK, first_row + rows)
-            c0, c1 = max(left, first_col), min(left + BLOCK, first_col + cols)
-            out[r0 - first_row : r1 - first_row, c0 - first_col : c1 - first_col] = block[
-                r0 - top : r1 - top, c0 - left : c1 - left
-            ]
-    return out, "warped"
+
+def _filled(out: NDArray[Any], band: Band, tiles: Sequence[tuple[Tile, Extent]], resampling: Resampling) -> None:
+    """Put tiles into the result, in as few reads of the file as its size allows."""
+    if not tiles:
+        return
+    tops, lefts, bottoms, rights = zip(*(extent for _, extent in tiles), strict=True)
+    window = min(tops), min(lefts), max(bottoms), max(rights)
+    if len(tiles) > 1 and (window[2] - window[0]) * (window[3] - window[1]) > HELD:
+        _filled(out, band, tiles[: len(tiles) // 2], resampling)
+        _filled(out, band, tiles[len(tiles) // 2 :], resampling)
+        return
+    image = (band.codes if KERNELS[resampling] is nearest else band.image)(*window)
+    for tile, extent in tiles:
+        row, col = (origin - first for origin, first in zip(tile.origin, tile.placement.first, strict=True))
+        place = slice(row + tile.rows[0], row + tile.rows[1]), slice(col + tile.cols[0], col + tile.cols[1])
+        if max(tile.footprint) <= COARSER or resampling is Resampling.nearest:
+            samples = _sampled(image, tile, KERNELS[resampling], tile.rows, 1, 1)
+        elif resampling is Resampling.mode:
+            samples = _most_frequent(image, tile)
+        else:
+            cols, rows = tile.at(np.arange(*tile.rows) + 0.5, np.arange(*tile.cols) + 0.5)
+            samples = box_means(image.part(*extent), cols, rows, tile.footprint)
+        out[place] = band.settled(samples)
+
+
+def _most_frequent(image: Image, tile: Tile) -> Samples:
+    """The most frequent class of each pixel of a tile, at points half a pixel of the file apart, in strips of rows."""
+    down, across = (ceil(2 * length - 0.1) for length in tile.scale)
+    lines = max(1, POINTS // ((tile.cols[1] - tile.cols[0]) * down * across))
+    parts = []
+    for row in range(*tile.rows, lines):
+        points = _sampled(image, tile, nearest, (row, min(row + lines, tile.rows[1])), down, across)
+        parts.append(majority(points, down, across))
+    return np.concatenate([codes for codes, _ in parts]), np.concatenate([valid for _, valid in parts])
+
+
+def _sampled(image: Image, tile: Tile, kernel: Kernel, lines: tuple[int, int], down: int, across: int) -> Samples:
+    """The kernel's values in some lines of a tile, at so many points ``down`` and ``across`` each pixel."""
+    rows = (np.arange(lines[0] * down, lines[1] * down) + 0.5) / down
+    cols = (np.arange(tile.cols[0] * across, tile.cols[1] * across) + 0.5) / across
+    at_cols, at_rows = tile.at(rows, cols)
+    inside = tile.placement.inside(at_cols, at_rows)
+    if inside.all():
+        return kernel(image, at_cols, at_rows)
+    somewhere = image.left + REACH + 0.5, image.top + REACH + 0.5
+    values, valid = kernel(image, np.where(inside, at_cols, somewhere[0]), np.where(inside, at_rows, somewhere[1]))
+    return values, inside if valid is None else inside & valid
