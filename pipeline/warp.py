@@ -174,17 +174,14 @@ class Band:
         return Image(numbers, valid, top, left)
 
     def settled(self, samples: Samples) -> NDArray[Any]:
-        """Samples as the result has them: rounded to an integer dtype, and never the fill where something was measured."""
+        """Samples as the result has them: to an integer dtype rounded, and then never to the fill."""
         values, valid = samples
         kind = self.fill.dtype
-        if kind.kind in "iu":
+        if kind.kind in "iu" and values.dtype.kind == "f":
             limits = np.iinfo(kind)
-            if values.dtype.kind == "f":
-                values = np.clip(np.rint(values), limits.min, limits.max)
-            out = values.astype(kind)
-            out[out == self.fill] = self.fill + (1 if self.fill < limits.max else -1)
-        else:
-            out = values.astype(kind)
+            values = np.clip(np.rint(values), limits.min, limits.max)
+            values[values == self.fill] = int(self.fill) + (1 if self.fill < limits.max else -1)
+        out = values.astype(kind)
         if valid is not None:
             out[~valid] = self.fill
         return out
