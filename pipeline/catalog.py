@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any
 
 import pystac
+from shapely import from_wkt
 
 from pipeline.dialects import (
     boxes,
     collections_of,
-    footprint_of,
     period_of,
     rank,
     recognise,
@@ -259,4 +259,7 @@ def _answers(scene: Scene, item: pystac.Item, query: Query) -> bool:
     optical = sensor(scene.sensor).grouped_by == "day"
     if optical and query.max_cloud < 100 and scene.cloud_cover > query.max_cloud:
         return False
-    return query.bbox is None or bool(footprint_of(item, scene.bbox).intersects(boxes(query.bbox)))
+    if query.bbox is None:
+        return True
+    area = from_wkt(scene.footprint) if scene.footprint else boxes(scene.bbox)
+    return bool(area.intersects(boxes(query.bbox)))

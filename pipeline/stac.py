@@ -4,6 +4,7 @@ An item that is not made as STAC says is handed on as what is wrong with it: it 
 """
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +35,9 @@ MOST_PAGES = 100
 UNREACHED = (APIError, RequestException, HTTPError, OSError)
 """What a service or file raises that cannot be read."""
 
-INVALID = (pystac.STACError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+INVALID = (
+    pystac.STACError, pystac.STACTypeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
 """What reading a document raises that is not made as STAC says."""
 
 
@@ -208,13 +211,19 @@ def _links(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _parsed(feature: object, address: str, root: str, own: bool = False) -> pystac.Item | str:
-    """The item of a document at ``address``, or what is wrong with it; ``own``: the document is the item itself."""
+    """The item of a document at ``address``, or what is wrong with it.
+
+    Relative addresses in it are relative to ``address`` where the document is its ``own``, else to its self link.
+    """
     named = str(feature.get("id"))[:60] if isinstance(feature, dict) else "?"
     try:
-        item = pystac.Item.from_dict(feature)  # type: ignore[arg-type]
-        said = item.get_self_href()
-        item.set_self_href(address if own or not isinstance(said, str) else said)
-    except INVALID as error:
+        said = [link for link in _links(feature) if link.get("rel") == "self"]  # type: ignore[arg-type]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Both proj:code and proj:epsg", UserWarning)  # which contradict each other
+            item = pystac.Item.from_dict(feature | {"links": []})  # type: ignore[operator]
+        base = said[0].get("href") if said and not own else address
+        item.set_self_href(base if isinstance(base, str) else address)
+    except (UserWarning, *INVALID) as error:
         return f"item {named} of the STAC catalog at {root} is not valid ({reason(error)}); mend it there."
     return item
 

@@ -8,12 +8,11 @@ instead), ``normalise`` (an item as a scene).
 from pipeline.dialects.facts import tile_of
 from pipeline.dialects.fields import period_of, words_of
 from pipeline.dialects.normalise import collections_of, rank, recognise, sensor_named, to_scene
-from pipeline.dialects.place import boxes, footprint_of
+from pipeline.dialects.place import boxes
 
 __all__ = [
     "boxes",
     "collections_of",
-    "footprint_of",
     "period_of",
     "rank",
     "recognise",

@@ -1,6 +1,7 @@
 """What an item states of numbers, times and the coding of its files; what it states wrongly is refused, never guessed at."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite, isnan
@@ -17,6 +18,11 @@ TYPES = frozenset(
 
 UNITS = {"db": "dB", "decibel": "dB", "decibels": "dB", "amplitude": "amplitude"}
 """Units that change how digital numbers are decoded, in the words of catalogs (lower case) and in ours."""
+
+BROKEN = (
+    pystac.STACError, pystac.STACTypeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
+"""What reading an item raises that is not made as STAC says."""
 
 FIRST, LAST = datetime(1972, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 """Between which any scene was acquired: the first Landsat flew in 1972."""
@@ -36,6 +42,21 @@ class Stated:
     """Type of the digital numbers."""
     unit: str | None = None
     """Unit of the scaled value."""
+
+
+@contextmanager
+def naming(item: pystac.Item) -> Iterator[None]:
+    """Every error below becomes a refusal that names the item; an item without a proper id is refused at once."""
+    if text(item.id, 500) == "":
+        raise Refused(f"item {str(item.id)[:60]!r} has an id that is no short printable string; correct the item.")
+    try:
+        yield
+    except Refused as error:
+        raise error if str(item.id) in str(error) else Refused(f"item {item.id}: {error}") from error
+    except BROKEN as error:
+        raise Refused(
+            f"item {item.id} has a field that cannot be used ({str(error)[:120]}); correct the item."
+        ) from error
 
 
 def number(value: object) -> float | None:

@@ -1,7 +1,7 @@
 """A STAC item of any known catalog as a scene."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pystac
@@ -9,9 +9,9 @@ import pystac
 from pipeline.access import resolve
 from pipeline.dialects.copernicus import SENTINEL1_DIALECTS, SENTINEL2_DIALECTS
 from pipeline.dialects.facts import platform_of, processed_of, properties_of, tile_of, track_of
-from pipeline.dialects.fields import acquired, cloud_cover, stated, text, words_of
+from pipeline.dialects.fields import acquired, cloud_cover, naming, stated, text, words_of
 from pipeline.dialects.land import HLS_DIALECTS, LANDSAT_DIALECTS, MODIS_DIALECTS
-from pipeline.dialects.place import bbox_of, crs_of, extent_of
+from pipeline.dialects.place import bbox_of, crs_of, extent_of, footprint_of
 from pipeline.dialects.planet import FUSION_DIALECTS, PLANETSCOPE_DIALECTS
 from pipeline.dialects.refusals import HDF4, only_hdf4, unfit
 from pipeline.dialects.tables import Dialect
@@ -40,6 +40,9 @@ SENSES: Mapping[str, str] = {
 }
 """Sensor to what finds it in an item's own words; the first that does counts (HLS is also of Landsat)."""
 
+HARMONISED: Mapping[str, set[str]] = {"hls": {"landsat", "sentinel-2"}}
+"""Sensors whose scenes are made of those of others, and may name them."""
+
 PICTURES = frozenset(("visual", "overview", "thumbnail", "preview", "browse", "rendered_preview"))
 """Keys and roles of assets that are for looking at: their bands are no measurements."""
 
@@ -47,9 +50,6 @@ CHOICES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "sentinel-2": (("sentinel-2-l2a", "sentinel-s2-l2a-cogs"), ("sentinel-2-c1-l2a",), ("sentinel-s2-l2a",)),
 }
 """Collections that hold the same acquisitions of one level, the preferred first; others of a level are taken together."""
-
-BROKEN = (pystac.STACError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
-"""What reading an item raises that is not made as STAC says."""
 
 
 def collections_of(table: Sensor) -> tuple[tuple[str, str], ...]:
@@ -79,29 +79,43 @@ def sensor_named(words: str) -> str:
 def recognise(item: pystac.Item) -> Dialect:
     """The dialect that an item is written in, by its collection and the keys of its assets.
 
-    An item of a collection that no dialect knows, or of none, says by its own words what it is. Of several dialects that
-    which finds most bands is taken, and the first of those. Raises ``Refused``, naming the item and what to use instead.
+    An item of a collection that no dialect knows, or of none, says by its own words what it is. Of several dialects one that
+    those words name is taken, then that which finds most bands, then the first. Raises ``Refused``, naming the item and what
+    to use instead.
     """
+    with naming(item):
+        return _recognised(item)
+
+
+def _recognised(item: pystac.Item) -> Dialect:
     known = [d for d in DIALECTS if item.collection_id in d.collections]
-    words = words_of(item)
+    words, own = words_of(item), words_of(item, collection=False)
     name = known[0].sensor if known else sensor_named(words)
     mine = [d for d in DIALECTS if d.sensor == name]
-    if known and not any(re.search(d.marks, words_of(item, collection=False)) for d in known):
-        other = [d for d in mine if re.search(d.marks, words_of(item, collection=False))]
-        if other:
-            raise Refused(
-                f"item {item.id} contradicts itself: collection {item.collection_id} holds {known[0].level}, its own words say "
-                f"{other[0].level}; correct the item."
-            )
+    if known:
+        _agree(item, known, own)
     levels = {d.level for d in known}
     fitting = [d for d in mine if (d.level in levels if known else re.search(d.marks, words))]
-    named = [d for d in fitting if d in known or not d.collections or not known]
-    for candidates in (named, fitting):
-        found = [(len(located(item, d)), d) for d in candidates]
-        most = max((count for count, _ in found), default=0)
-        if most:
-            return next(d for count, d in found if count == most)
-    raise Refused(f"item {item.id} {_why_none(item, name, bool(fitting))}.")
+    found = [(bool(re.search(d.marks, own)), bands, d in known, d) for d in fitting if (bands := len(located(item, d)))]
+    if not found:
+        raise Refused(f"item {item.id} {_why_none(item, name, bool(fitting))}.")
+    return max(found, key=lambda entry: entry[:3])[3]
+
+
+def _agree(item: pystac.Item, known: list[Dialect], own: str) -> None:
+    """Raises ``Refused`` where an item's own words say that it is of another sensor or level than its collection."""
+    name, said = known[0].sensor, sensor_named(own)
+    holds, says = f"is of {name}", f"are of {said}"
+    if said in {"", name} | HARMONISED.get(name, set()):
+        if any(re.search(d.marks, own) for d in known):
+            return
+        other = [d.level for d in DIALECTS if d.sensor == name and re.search(d.marks, own)]
+        if not other:
+            return
+        holds, says = f"holds {known[0].level}", f"say {other[0]}"
+    raise Refused(
+        f"item {item.id} contradicts itself: collection {item.collection_id} {holds}, its own words {says}; correct the item."
+    )
 
 
 def _why_none(item: pystac.Item, name: str, fitting: bool) -> str:
@@ -139,7 +153,7 @@ def _layers(item: pystac.Item, dialect: Dialect) -> dict[str, tuple[str, int]]:
     """Where bands stand by the names that ``eo:bands`` or ``bands`` give the layers of files."""
     found: dict[str, tuple[str, int]] = {}
     for key, asset in item.assets.items():
-        if key in PICTURES or PICTURES & set(asset.roles or ()):
+        if key in PICTURES or PICTURES & {text(role) for role in asset.roles or ()}:
             continue
         names = _names(asset.extra_fields.get("eo:bands")) or _names(asset.extra_fields.get("bands"))
         for number, said in enumerate(names, start=1):
@@ -162,30 +176,22 @@ def to_scene(item: pystac.Item, root: str) -> Scene:
     Raises ``Refused``, naming the item and the reason, where it is no scene of a sensor here, states something that cannot be,
     or names an address that must not be opened.
     """
-    if text(item.id, 500) == "":
-        raise Refused(f"item {str(item.id)[:60]!r} has an id that is no short printable string; correct the item.")
-    try:
+    with naming(item):
         return _scene(item, root)
-    except Refused as error:
-        raise error if str(item.id) in str(error) else Refused(f"item {item.id}: {error}") from error
-    except BROKEN as error:
-        raise Refused(
-            f"item {item.id} has a field that cannot be used ({str(error)[:120]}); correct the item."
-        ) from error
 
 
 def _scene(item: pystac.Item, root: str) -> Scene:
-    dialect = recognise(item)
+    dialect = _recognised(item)
     places = located(item, dialect)
     keys = tuple(dict.fromkeys(key for key, _ in places.values()))
     crs, extent = crs_of(item, keys), extent_of(item, keys)
-    kept = properties_of(item, dialect.sensor)
+    bbox, kept = bbox_of(item, crs, extent), properties_of(item, dialect.sensor)
     return Scene(
         id=item.id,
         sensor=dialect.sensor,
         level=dialect.level,
         acquired=acquired(item),
-        bbox=bbox_of(item, crs, extent),
+        bbox=bbox,
         crs=crs,
         extent=extent,
         assets=_assets(item, places, root),
@@ -193,6 +199,7 @@ def _scene(item: pystac.Item, root: str) -> Scene:
         platform=platform_of(item),
         tile=tile_of(item) or "",
         track=track_of(item, dialect.sensor, kept),
+        footprint=footprint_of(item, bbox),
         processed=processed_of(item, kept),
         properties=kept,
     )
@@ -212,8 +219,3 @@ def _assets(item: pystac.Item, places: Mapping[str, tuple[str, int]], root: str)
         address = f"{address}#layer={layer}" if layer else address
         made[name] = Asset(address, said.scale, said.offset, said.nodata, said.dtype, said.unit)
     return made
-
-
-def nothing_said(items: Iterable[pystac.Item]) -> bool:
-    """Whether items name neither a collection nor a platform, so that nobody can tell what they are."""
-    return all(not item.collection_id and not platform_of(item) for item in items)

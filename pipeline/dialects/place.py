@@ -190,11 +190,10 @@ def bbox_of(item: pystac.Item, crs: str | None, extent: Bounds | None) -> Bounds
     return found
 
 
-def footprint_of(item: pystac.Item, bbox: Bounds) -> Geometry:
-    """Where an item has data, in degrees, in two parts across the antimeridian; its bbox where its geometry cannot be that."""
-    frame = boxes(bbox)
+def footprint_of(item: pystac.Item, bbox: Bounds) -> str:
+    """The item's geometry as WKT in degrees, in two parts across the antimeridian; empty where it is none or lies elsewhere."""
     drawn = _drawn(item)
-    return drawn if drawn is not None and drawn.within(frame.buffer(MARGIN)) else frame
+    return str(drawn.wkt) if drawn is not None and drawn.within(boxes(bbox).buffer(MARGIN)) else ""
 
 
 def boxes(bbox: Bounds) -> Geometry:
@@ -249,13 +248,22 @@ def _to_degrees(crs: str) -> Transformer:
 def _drawn(item: pystac.Item) -> MultiPolygon | None:
     """The item's geometry as polygons in degrees; ``None`` where it is none, or has one that runs round the Earth."""
     try:
-        area = shape(item.geometry) if isinstance(item.geometry, dict) else None
+        if not isinstance(item.geometry, dict) or not _finite(item.geometry["coordinates"]):
+            return None
+        area = shape(item.geometry)
         parts = [area] if isinstance(area, Polygon) else list(area.geoms) if isinstance(area, MultiPolygon) else []
         if not parts or not all(part.is_valid and not part.is_empty and _plausible(part.bounds) for part in parts):
             return None
         return MultiPolygon(parts)
     except (ShapelyError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None
+
+
+def _finite(coordinates: object) -> bool:
+    """Whether nested lists hold finite numbers only."""
+    if isinstance(coordinates, list | tuple):
+        return all(_finite(entry) for entry in coordinates)
+    return number(coordinates) is not None
 
 
 def _plausible(bounds: Bounds) -> bool:

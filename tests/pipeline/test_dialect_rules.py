@@ -129,6 +129,17 @@ def test_landsat_level_1_leaves_out_what_is_radiance():
     assert to_scene(item, ROOT).processed == "2024-06-05"
 
 
+def test_numbers_of_bands_are_those_of_the_instrument():
+    """LandsatLook before STAC 1.0 named assets after files: band 4 of TM is near infrared, of OLI it is red."""
+    bands = {f"SR_B{n}.TIF": GRID for n in (1, 2, 3, 4, 5, 7)}
+    for name, band in (
+        ("LT05_L2SP_010067_19860424_20200918_02_T2", "nir08"),
+        ("LC08_L2SP_010067_20200424_20200918_02_T2", "red"),
+    ):
+        scene = to_scene(made(name, "landsat-c2l2-sr", bands, proj__epsg=32633), ROOT)
+        assert scene.assets[band].address.endswith("SR_B4.TIF.tif")
+
+
 def test_modis_in_hdf4_is_refused_with_the_remedy():
     item = made("MOD09GA.A2024153.h18v03.061", "MOD09GA_061", {"data": {"href": "https://x.example.com/a.hdf"}})
     with pytest.raises(Refused, match="HDF4.*modis-09A1-061"):
@@ -159,6 +170,12 @@ def test_names_of_our_own():
 def test_what_cannot_be_recognised_is_refused(properties, layers, reason):
     with pytest.raises(Refused, match=f"item thing .*{reason}"):
         to_scene(made("thing", None, layers or {"B04": {}}, **properties), ROOT)
+
+
+def test_a_sensor_that_contradicts_the_collection_is_refused():
+    item = made("S2A_MSIL2A_20240601", "landsat-c2-l2", {"red": GRID}, proj__epsg=32633)
+    with pytest.raises(Refused, match="collection landsat-c2-l2 is of landsat, its own words are of sentinel-2"):
+        to_scene(item, ROOT)
 
 
 def test_a_level_that_contradicts_the_collection_is_refused():
