@@ -22,6 +22,9 @@ DRIVERS = ("GTiff", "JP2OpenJPEG")
 # Of a file whose address names a variable.
 GRIDS = {"netCDF": 'NETCDF:"{path}":{variable}', "HDF5Image": 'HDF5:"{path}"://{variable}'}
 
+ANEW = {"CPL_VSIL_CURL_NON_CACHED": "/vsis3/"}
+"""With these, GDAL's client asks again for what it has had a broken answer for."""
+
 LAYER = "#layer="
 """What stands between an address and the layer of a file."""
 
@@ -32,7 +35,7 @@ SIGNED = {
 """Names in a query that carry a secret."""
 
 # A small block cache (MB), so that a worker's memory does not grow with the region. The others are for s3:// only, which
-# GDAL's client reads: transient failures are tried again, neighbouring ranges come in one request, no failure is remembered.
+# GDAL's client reads: transient failures are tried again, neighbouring ranges come in one request.
 GDAL_OPTIONS = {
     "GDAL_CACHEMAX": 64,
     "GDAL_HTTP_MAX_RETRY": 6,
@@ -186,7 +189,7 @@ def open_raster(address: str) -> Iterator[rasterio.DatasetReader]:
             with _remote(place) as source:
                 yield _placed(source)
         elif scheme == "s3":
-            with rasterio.Env(CPL_VSIL_CURL_NON_CACHED="/vsis3/", **_endpoint(place)), _open(place) as source:
+            with rasterio.Env(**_endpoint(place)), _open(place) as source:
                 yield _placed(source)
         else:
             with _open_variable(place, variable) if variable else _open(place) as source:

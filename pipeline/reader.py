@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 from stackstac.raster_spec import RasterSpec
 
-from pipeline.access import LAYER, may_pass, open_raster, split_layer
+from pipeline.access import ANEW, LAYER, may_pass, open_raster, split_layer
 from pipeline.errors import Refused
 from pipeline.warp import Target, onto
 
@@ -100,14 +101,17 @@ class BandReader:
         """Pixels of the file on the target grid, and the way they came; tried three times where that may help."""
         if self.url.startswith(ABSENT):
             raise FileNotFoundError("the item lists no such asset")
-        for pause in (0.5, 2.0):
+        try:
+            return self._once(target)
+        except RasterioError as error:
+            if not may_pass(error, self.url):
+                raise
+        with rasterio.Env(**ANEW):
             try:
                 return self._once(target)
-            except RasterioError as error:
-                if not may_pass(error, self.url):
-                    raise
-                time.sleep(pause)
-        return self._once(target)
+            except RasterioError:
+                time.sleep(1.0)
+                return self._once(target)
 
     def _once(self, target: Target) -> tuple[NDArray[Any], str]:
         *_, index = split_layer(self.url)

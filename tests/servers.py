@@ -32,7 +32,7 @@ class Faults:
     """How a server misbehaves; shares are of the requests for files, drawn by chance, at most one fault a request."""
 
     unavailable: float = 0.0
-    """Share answered with 503."""
+    """Share answered with 503 and ``Retry-After``."""
     busy: float = 0.0
     """Share answered with 429 and ``Retry-After``."""
     reset: float = 0.0
@@ -44,7 +44,7 @@ class Faults:
     delay: float = 0.0
     """Seconds that a slow answer takes."""
     retry_after: int = 0
-    """Seconds that a busy server asks for."""
+    """Seconds that such a server asks for."""
     times: int = 2**31
     """Faults after which the server behaves."""
     only: str = ""
@@ -145,12 +145,14 @@ class Files:
     busiest: int = 0
     """Most requests under way at once."""
 
-    def draw(self, path: str) -> str:
+    def draw(self, method: str, path: str) -> str:
         """The fault of the next request."""
         with self.lock:
             if self.drawn >= self.faults.times or not re.search(self.faults.only, path):
                 return "none"
             fault = self.chance.choices(*self.faults.kinds())[0]
+            if fault == "truncated" and method == "HEAD":  # there is nothing to cut off
+                return "none"
             self.drawn += fault != "none"
             return fault
 
@@ -204,23 +206,28 @@ class FilesHandler(Quiet):
         """A file, a part of it, or what the faults say."""
         files, parts = self.files, urlsplit(self.path)
         path = unquote(parts.path)
-        fault = files.draw(path)
+        fault = files.draw(self.command, path)
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.command, path, parts.query, self.headers.get("Range"), headers, 0, fault)
         with files.lock:
-            place = len(files.log)
+            self.place = len(files.log)
             files.log.append(request)
             files.busy += 1
             files.busiest = max(files.busiest, files.busy)
         try:
-            request = replace(request, status=self.answer(path, parts.query, fault))
+            self.answer(path, parts.query, fault)
         finally:
             with files.lock:
                 files.busy -= 1
-                files.log[place : place + 1] = [request]
 
-    def answer(self, path: str, query: str, fault: str) -> int:
-        """Answer and give the status."""
+    def send_response(self, code: int, message: str | None = None) -> None:
+        """Note the status before anything is sent, so that who has the answer finds it in the log."""
+        with self.files.lock:
+            self.files.log[self.place] = replace(self.files.log[self.place], status=code)
+        super().send_response(code, message)
+
+    def answer(self, path: str, query: str, fault: str) -> None:
+        """Answer, or not."""
         files = self.files
         if fault == "slow":
             time.sleep(files.faults.delay)
@@ -228,29 +235,28 @@ class FilesHandler(Quiet):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
             self.connection.close()
-            return 0
+            return
         if fault in ("unavailable", "busy"):
-            status = 503 if fault == "unavailable" else 429
-            self.send(status, **({"Retry_After": str(files.faults.retry_after)} if fault == "busy" else {}))
-            return status
+            self.send(503 if fault == "unavailable" else 429, Retry_After=str(files.faults.retry_after))
+            return
         if files.tokens is not None and not files.tokens.good(query):
             self.send(403, b"<Error><Code>AuthenticationFailed</Code></Error>")
-            return 403
+            return
         if files.header is not None and self.headers.get(files.header[0]) != files.header[1]:
             self.send(401)
-            return 401
+            return
         target = files.redirects.get(path) or ("*" in files.redirects and files.redirects["*"] + quote(path))
         if target:
             self.send(302, Location=str(target))
-            return 302
-        return self.file(path, truncated=fault == "truncated")
+            return
+        self.file(path, truncated=fault == "truncated")
 
-    def file(self, path: str, truncated: bool) -> int:
+    def file(self, path: str, truncated: bool) -> None:
         """Send a file or a part of it."""
         place = (self.files.folder / path.lstrip("/")).resolve()
         if not place.is_file() or not place.is_relative_to(self.files.folder.resolve()):
             self.send(404)
-            return 404
+            return
         size, wanted = place.stat().st_size, self.headers.get("Range") if self.files.ranges else None
         first, last = 0, size - 1
         if wanted:
@@ -258,7 +264,7 @@ class FilesHandler(Quiet):
             first, last = (int(start), min(int(end or last), last)) if start else (max(0, size - int(end)), last)
             if first > last:
                 self.send(416, Content_Range=f"bytes */{size}")
-                return 416
+                return
         self.send_response(206 if wanted else 200)
         self.send_header("Content-Length", str(last - first + 1))
         self.send_header("Accept-Ranges", "bytes")
@@ -272,7 +278,6 @@ class FilesHandler(Quiet):
                 body = file.read(last - first + 1)
             self.wfile.write(body[: len(body) // 2] if truncated else body)
             self.close_connection = self.close_connection or truncated
-        return 206 if wanted else 200
 
 
 class TokenHandler(Quiet):

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -180,3 +181,19 @@ def test_a_graph_holds_no_secret_even_once_it_was_read(remote, monkeypatch):
     assert remote.tokens.issued
     sent = pickle.dumps(cube.__dask_graph__()) + repr(scene).encode()
     assert not [secret for secret in [*remote.tokens.issued, "the-subscription-key", "sig="] if secret.encode() in sent]
+
+
+@pytest.mark.parametrize("kind", ["unavailable", "truncated", "reset"])
+def test_a_bucket_that_falters_gives_the_same_bytes(folder, tmp_path, monkeypatch, kind):
+    journal = Journal()
+    shutil.copytree(folder, tmp_path / f"bucket-{kind}")  # GDAL keeps what it has read of a bucket: each its own
+    with serve_files(tmp_path, Faults(**{kind: 1}, times=1, only="B02")) as files:
+        monkeypatch.setenv("AWS_S3_ENDPOINT", files.address.removeprefix("http://"))
+        for name, value in (("HTTPS", "NO"), ("VIRTUAL_HOSTING", "FALSE"), ("NO_SIGN_REQUEST", "YES")):
+            monkeypatch.setenv(f"AWS_{name}", value)
+        monkeypatch.setitem(pipeline.access.GDAL_OPTIONS, "GDAL_HTTP_RETRY_DELAY", 0.01)
+        for band in ("B02", "B05"):
+            pixels = window_of(f"s3://bucket-{kind}/{band}.tif", journal, folder / f"{band}.tif")
+            np.testing.assert_array_equal(pixels, straight(folder / f"{band}.tif"))
+        assert journal.failures == {}
+        assert sum(request.fault == kind for request in files.log) == 1
