@@ -18,8 +18,8 @@ from rasterio.enums import Resampling
 
 from pipeline.radiometry import coding
 from pipeline.reader import ABSENT, BandReader, Journal
-from pipeline.scene import Scene
-from pipeline.sensors import sensor
+from pipeline.scene import Asset, Scene
+from pipeline.sensors import Quality, sensor
 
 
 def read(
@@ -43,7 +43,7 @@ def read(
     layers = {layer.name: layer for layer in sensor(scenes[0].sensor).quality}
     if bands[0] in layers:
         layer = layers[bands[0]]
-        dtype, nodata, resampling = np.dtype(layer.dtype), float(layer.nodata), Resampling.mode
+        dtype, nodata, resampling = _type(layer, scenes[0].assets.get(layer.name)), float(layer.nodata), Resampling.mode
     else:
         how = coding(scenes[0], bands[0])
         dtype, resampling = np.dtype(how.dtype), Resampling.bilinear
@@ -71,6 +71,13 @@ def read(
     if cube.shape[-2:] != geobox.shape:
         raise AssertionError(f"stackstac made {cube.shape[-2:]} pixels of a window of {geobox.shape}")
     return cube.drop_vars([name for name in cube.coords if cube.coords[name].dtype == object and name != "band"])
+
+
+def _type(layer: Quality, asset: Asset | None) -> np.dtype:
+    """Type of a quality layer's codes: as the item states it, where that holds the layer's own nodata."""
+    stated = np.dtype((asset.dtype if asset else None) or layer.dtype)
+    fits = stated.kind in "iu" and np.can_cast(np.min_scalar_type(layer.nodata), stated)
+    return stated if fits else np.dtype(layer.dtype)
 
 
 def _epsg(geobox: GeoBox) -> int:

@@ -145,8 +145,13 @@ def _table(meaning: str) -> NDArray[np.uint16]:
 
 
 def flagged(codes: NDArray[np.integer], meaning: str) -> NDArray[np.uint16]:
-    """Flags (``Flag``) of quality codes of any shape; a code below 0 is a fill, and carries none."""
-    return _table(meaning)[codes]
+    """Flags (``Flag``) of quality codes of any shape and type; codes that the layer does not have carry none."""
+    table = _table(meaning)
+    kind = np.iinfo(codes.dtype)
+    if kind.min == 0 and kind.max < table.size:
+        return table[codes]
+    known = (codes >= 0) & (codes < table.size)
+    return np.where(known, table[np.where(known, codes, 0)], np.uint16(0))
 
 
 def dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:

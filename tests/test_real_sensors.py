@@ -269,7 +269,7 @@ def test_sentinel_1_and_2_on_one_grid(real_data):
         "cdse_sentinel2_l2a.nc",
         "sentinel-2",
         "L2A",
-        {name: (f"S2-L2A-{name}", {}) for name in ("B04", "B08", "SCL")},
+        {name: (f"S2-L2A-{name}", {"dtype": "uint16"}) for name in ("B04", "B08", "SCL")},
         properties=applied,
     )
     bounds = (643260.0, 5675820.0, 643900.0, 5676480.0)

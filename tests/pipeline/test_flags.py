@@ -127,8 +127,18 @@ def test_flags_of_codes(meaning, code, flag):
     assert flagged(codes, meaning)[0] == flag
 
 
-def test_a_fill_below_zero_carries_no_flag():
-    np.testing.assert_array_equal(flagged(np.array([-1, 2, 3], np.int8), "reliability"), [0, SNOW, CLOUD])
+@pytest.mark.parametrize(
+    ("codes", "meaning", "flags"),
+    [
+        (np.array([-1, 2, 3], np.int8), "reliability", [0, SNOW, CLOUD]),
+        (np.array([9, 256, 65535], np.uint16), "scl", [CLOUD, 0, 0]),  # classes kept in more bits than they need
+        (np.array([-32768, 0, LAND], np.int16), "state", [0, WATER, 0]),
+    ],
+)
+def test_codes_that_a_layer_does_not_have_carry_no_flag(codes, meaning, flags):
+    found = flagged(codes, meaning)
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found, flags)
 
 
 @given(st.sampled_from(sorted(BITS)), st.integers(0, 2**16 - 1), st.integers(0, 2**16 - 1))
