@@ -1,7 +1,7 @@
 """The pixel grids of the simulated land's sensors: where their pixels lie, finer grids under them, pieces of them."""
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from math import ceil, floor
 
 import numpy as np
@@ -17,6 +17,7 @@ Bounds = tuple[float, float, float, float]
 """Left, bottom, right, top."""
 
 
+@lru_cache(maxsize=8)
 def positions(geobox: GeoBox, crs: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Centres of the pixels of a north-up grid in a CRS: x of the columns and y of the rows, (cols,) and (rows,), where it is
     the grid's own; x and y of every pixel, (rows, cols) each, where it is another."""

@@ -168,7 +168,7 @@ def _sentinel1(account: Account) -> pystac.Item:
         "sar:product_type": "GRD",
         "sar:pixel_spacing_range": 10,
         "sar:pixel_spacing_azimuth": 10,
-        "sar:looks_equivalent_number": stream.noise,
+        "sar:looks_equivalent_number": stream.looks,
         "sat:orbit_state": passed.track.state,
         "sat:relative_orbit": passed.track.orbit,
         "sat:absolute_orbit": orbit,

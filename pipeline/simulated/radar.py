@@ -20,7 +20,7 @@ def speckled(stream: Stream, world: World, moment: datetime, geobox: GeoBox, see
     """
     names = [band.name for band in stream.bands]
     power = truth(world, stream.sensor, names, moment.date(), geobox)
-    looks = stream.noise
+    looks = stream.looks
     for index, name in enumerate(names):
         chance = key(seed, "speckle", stream.collection, name, moment.toordinal())
         power[index] *= drawn(geobox, chance, lambda rng, shape: rng.standard_gamma(looks, shape, np.float32)) / looks

@@ -1,7 +1,7 @@
 """What the land is like on a day: crops green up, ripen and are harvested, woods come into leaf, snow lies above a line."""
 
 from datetime import date
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import cos, pi
 
 import numpy as np
@@ -41,6 +41,8 @@ CALENDARS = {
     ),
 }  # fmt: skip
 """Vegetation to its year."""
+
+_TABLES = {name: tuple(np.array(rows).T) for name, rows in CALENDARS.items()}
 
 COVERS: dict[str, tuple[tuple[str, float, str | None], ...]] = {
     "cereal": (("crop", 1.0, "cereal"),),
@@ -89,7 +91,7 @@ def shares(kind: str, vigour: float, shift: float, year_shift: float, day: date)
         if calendar is None:
             out[endmember] += share
             continue
-        days, green, dry = np.array(CALENDARS[calendar]).T
+        days, green, dry = _TABLES[calendar]
         fresh, straw = (share * vigour * float(np.interp(now, days, part)) for part in (green, dry))
         out[endmember] += fresh
         out["straw"] += straw
@@ -97,6 +99,7 @@ def shares(kind: str, vigour: float, shift: float, year_shift: float, day: date)
     return tuple(out.values())
 
 
+@cache
 def year_shift(seed: int, year: int) -> float:
     """Days by which a year is late."""
     return YEARLY * (2 * uniform(seed, "year", year) - 1)

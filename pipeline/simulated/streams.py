@@ -52,14 +52,16 @@ class Stream:
     """Bands that are written."""
     coding: Coding
     """How."""
-    noise: float
-    """Standard deviation of the noise in reflectance; the number of looks of a radar."""
-    crs: str
-    """Projection of its pixels."""
     pixel: float
-    """Edge of the finest in metres."""
+    """Edge of its finest pixels in metres."""
     tracks: tuple[Track, ...]
     """Who passes when."""
+    crs: str = CRS
+    """Projection of its pixels."""
+    noise: float = 0.0
+    """Standard deviation of an optical sensor's noise in reflectance."""
+    looks: float = 0.0
+    """Equivalent number of looks of a radar's speckle."""
     offset: float = 0.0
     """Metres from multiples of ``pixel`` to the edges of pixels."""
     multiple: int = 1
@@ -111,47 +113,75 @@ SHIFTED = Coding(1e-4, -0.1, nodata=0, saturated=65535)
 # resolution product, 4.4 (Sentinel-1 Product Specification, S1-RS-MDA-52-7441).
 STREAMS = (
     Stream(
-        SENTINEL1, "RTC", "sentinel-1-rtc", SENTINEL1.bands[:2], SENTINEL1.product("RTC").coding, 4.4, CRS, 10, CSAR
+        sensor=SENTINEL1,
+        level="RTC",
+        collection="sentinel-1-rtc",
+        bands=SENTINEL1.bands[:2],
+        coding=SENTINEL1.product("RTC").coding,
+        looks=4.4,
+        pixel=10,
+        tracks=CSAR,
     ),
-    Stream(SENTINEL2, "L1C", "sentinel-2-l1c", SENTINEL2.bands, SHIFTED, 0.0008, CRS, 10, MSI, multiple=6),
-    Stream(SENTINEL2, "L2A", "sentinel-2-l2a", SENTINEL2.bands, SHIFTED, 0.0008, CRS, 10, MSI, multiple=6),
-    Stream(LANDSAT, "L2", "landsat-c2-l2", LANDSAT.bands[:7], LANDSAT.product("L2").coding, 0.0005, CRS, 30, OLI, 15),
-    Stream(
-        MODIS,
-        "MOD09A1",
-        "modis-09A1-061",
-        MODIS.bands[:7],
-        MODIS.product("MOD09A1").coding,
-        0.0012,
-        SINUSOIDAL,
-        PIXEL,
-        (TERRA,),
-        multiple=2,
-        days=8,
+    *(
+        Stream(
+            sensor=SENTINEL2,
+            level=level,
+            collection=f"sentinel-2-{level.lower()}",
+            bands=SENTINEL2.bands,
+            coding=SHIFTED,
+            noise=0.0008,
+            pixel=10,
+            multiple=6,
+            tracks=MSI,
+        )
+        for level in ("L1C", "L2A")
     ),
     Stream(
-        MODIS,
-        "MOD09GA",
-        "modis-09GA-061",
-        MODIS.bands[:7],
-        MODIS.product("MOD09GA").coding,
-        0.0012,
-        SINUSOIDAL,
-        PIXEL,
-        (TERRA,),
-        multiple=2,
+        sensor=LANDSAT,
+        level="L2",
+        collection="landsat-c2-l2",
+        bands=LANDSAT.bands[:7],
+        coding=LANDSAT.product("L2").coding,
+        noise=0.0005,
+        pixel=30,
+        offset=15,
+        tracks=OLI,
     ),
-    Stream(PLANETSCOPE, "SR", "PSScene", PLANETSCOPE.bands, PLANETSCOPE.product("SR").coding, 0.003, CRS, 3, DOVES),
+    *(
+        Stream(
+            sensor=MODIS,
+            level=f"MOD{name}",
+            collection=f"modis-{name}-061",
+            bands=MODIS.bands[:7],
+            coding=MODIS.product(f"MOD{name}").coding,
+            noise=0.0012,
+            crs=SINUSOIDAL,
+            pixel=PIXEL,
+            multiple=2,
+            tracks=(TERRA,),
+            days=days,
+        )
+        for name, days in (("09A1", 8), ("09GA", 1))
+    ),
     Stream(
-        PLANET_FUSION,
-        "SR",
-        "planet-fusion",
-        PLANET_FUSION.bands,
-        PLANET_FUSION.product("SR").coding,
-        0.0015,
-        CRS,
-        3,
-        (FUSED,),
+        sensor=PLANETSCOPE,
+        level="SR",
+        collection="PSScene",
+        bands=PLANETSCOPE.bands,
+        coding=PLANETSCOPE.product("SR").coding,
+        noise=0.003,
+        pixel=3,
+        tracks=DOVES,
+    ),
+    Stream(
+        sensor=PLANET_FUSION,
+        level="SR",
+        collection="planet-fusion",
+        bands=PLANET_FUSION.bands,
+        coding=PLANET_FUSION.product("SR").coding,
+        noise=0.0015,
+        pixel=3,
+        tracks=(FUSED,),
     ),
 )
 """Every product that can be simulated."""

@@ -65,29 +65,31 @@ class Sky:
 
     def opacity(self, geobox: GeoBox) -> NDArray[np.float32]:
         """Opacity of clouds from 0 to 1, (rows, cols): the mean over each pixel of a grid in any projected CRS."""
-        return self._over(geobox, 0.0, 0.0)
+        return _over(self, geobox, 0.0, 0.0)
 
     def shadow(self, geobox: GeoBox) -> NDArray[np.float32]:
         """How much of the sun the clouds take away, 0 to 1, (rows, cols): their opacity where they stand before it."""
         elevation, azimuth = sun(self.world, self.moment)
         away = HEIGHT / tan(radians(max(elevation, 10.0)))
-        return self._over(geobox, away * sin(radians(azimuth)), away * cos(radians(azimuth)))
+        return _over(self, geobox, away * sin(radians(azimuth)), away * cos(radians(azimuth)))
 
-    def _over(self, geobox: GeoBox, east: float, north: float) -> NDArray[np.float32]:
-        """Opacity so many metres to the east and north of each pixel."""
-        share = self.weather.cover(self.moment.date())
-        if share == 0:
-            return np.zeros(geobox.shape, np.float32)
-        seed = key(self.weather.seed, "clouds", self.moment.toordinal())
-        ratio = ceil(geobox.affine.a / SPACING)
-        x, y = positions(finer(geobox, ratio), CRS)
-        since = (self.moment.hour - 12) * 3600 + self.moment.minute * 60 + self.moment.second
-        u, v = (wind * (0.5 + uniform(seed, k)) for k, wind in enumerate(WIND))
-        drift = (u * since, v * since)
-        billows = _billows(x + east - drift[0], y + north - drift[1], seed)
-        opacity = np.clip((billows - _threshold(self.world, seed, share, drift)) / RAMP, 0, 1)
-        rows, cols = geobox.shape
-        return opacity.reshape(rows, ratio, cols, ratio).mean(axis=(1, 3), dtype=np.float32) if ratio > 1 else opacity
+
+@lru_cache(maxsize=16)  # quality layers look at the same sky as the bands
+def _over(sky: Sky, geobox: GeoBox, east: float, north: float) -> NDArray[np.float32]:
+    """Opacity so many metres to the east and north of each pixel."""
+    moment, share = sky.moment, sky.weather.cover(sky.moment.date())
+    if share == 0:
+        return np.zeros(geobox.shape, np.float32)
+    seed = key(sky.weather.seed, "clouds", moment.toordinal())
+    ratio = ceil(geobox.affine.a / SPACING)
+    x, y = positions(finer(geobox, ratio), CRS)
+    since = (moment.hour - 12) * 3600 + moment.minute * 60 + moment.second
+    u, v = (wind * (0.5 + uniform(seed, k)) for k, wind in enumerate(WIND))
+    drift = (u * since, v * since)
+    billows = _billows(x + east - drift[0], y + north - drift[1], seed)
+    opacity = np.clip((billows - _threshold(sky.world, seed, share, drift)) / RAMP, 0, 1)
+    rows, cols = geobox.shape
+    return opacity.reshape(rows, ratio, cols, ratio).mean(axis=(1, 3), dtype=np.float32) if ratio > 1 else opacity
 
 
 def _billows(x: NDArray[np.floating], y: NDArray[np.floating], seed: int) -> NDArray[np.float32]:
