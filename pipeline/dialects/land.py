@@ -99,6 +99,7 @@ _STATES = {"STATE_1KM": ("state_1km_1", "state_1km"), "STATE_500M": ("sur_refl_s
 _SURFACE = {f"B{n:02d}": (f"sur_refl_b{n:02d}", f"sur_refl_b{n:02d}_1") for n in _NUMBERS}
 _NADIR = {f"B{n:02d}": (f"Nadir_Reflectance_Band{n}",) for n in _NUMBERS}
 _INDICES = {name: (f"250m_16_days_{name}",) for name in ("NDVI", "EVI")}
+_RELIABILITY = {"RELIABILITY": ("250m_16_days_pixel_reliability",)}
 
 
 def _modis(level: str, stem: str, assets: Mapping[str, tuple[str, ...]]) -> tuple[Dialect, Dialect]:
@@ -120,5 +121,5 @@ MODIS_DIALECTS = (
     *_modis("MOD09GA", "09GA", together(_SURFACE, {"STATE_1KM": _STATES["STATE_1KM"]})),
     *_modis("MOD09A1", "09A1", _SURFACE | {"STATE_500M": _STATES["STATE_500M"]}),
     *_modis("MCD43A4", "43A4", _NADIR),
-    *_modis("MOD13Q1", "13Q1", _INDICES),
+    *_modis("MOD13Q1", "13Q1", _INDICES | _RELIABILITY),
 )

@@ -92,7 +92,7 @@ NORMAL = {
         ("B01", 1e-4, 0, -28672, "int16"), "h09v08", "aqua", "",
     ),
     "modis-stactools/MOD13Q1.A2022017.h12v11.061.json": (
-        ("modis", "MOD13Q1", 2, None), MODIS_CRS, (-6671703.118, -3335851.559, -5559752.598333, -2223901.039333),
+        ("modis", "MOD13Q1", 2, 1), MODIS_CRS, (-6671703.118, -3335851.559, -5559752.598333, -2223901.039333),
         ("NDVI", 1e-4, 0, -3000, "int16"), "h12v11", "terra", "",
     ),
     "nasa-cmr-lpcloud/sample-item-collection-pystac-client.json": (  # ten items without any field of the projection
