@@ -120,7 +120,7 @@ def opened(address: str, foreign: Callable[[str], bool]) -> Static | Service:
         if any(link.get("rel") == "search" for link in _links(document)):
             return _service(address, document)
         if kind in ("Catalog", "Collection"):
-            return Static(address, tuple(_walk(io, address, foreign)))
+            return Static(address, tuple(_walk(io, document, address, foreign)))
     raise Refused(f"there is no STAC catalog at {address}: the document there is of another kind.")
 
 
@@ -166,16 +166,16 @@ def _folder(folder: Path, foreign: Callable[[str], bool]) -> Static:
     return Static(root, tuple(items))
 
 
-def _walk(io: RetryStacIO, root: str, foreign: Callable[[str], bool]) -> Iterator[pystac.Item | str]:
+def _walk(
+    io: RetryStacIO, catalog: dict[str, Any], root: str, foreign: Callable[[str], bool]
+) -> Iterator[pystac.Item | str]:
     """Items of a static catalog, depth first, each document once; its links must not lead where an asset must not."""
     seen, waiting = {root}, [root]
     while waiting:
         address = waiting.pop()
         try:
-            document = _read(io, address)
+            document = catalog if address == root else _read(io, address)
         except (Refused, *UNREACHED, *INVALID) as error:
-            if address == root:
-                raise
             yield f"{address} of the STAC catalog at {root} cannot be read ({reason(error)}); mend it there."
             continue
         if document.get("type") == "Feature":
