@@ -1,5 +1,6 @@
 """Connections to web servers: kept alive, so many at once, and never to a private address behind a public name."""
 
+import logging
 import os
 import socket
 from typing import Any
@@ -17,6 +18,21 @@ from pipeline.hosts import addresses
 
 CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Environment variables that may name a file of certificates; else those that come with requests."""
+
+
+class Unsigned(logging.Filter):
+    """Leaves the query out of the addresses that urllib3 logs, when it is told to log at all."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass, without a query."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                arg.partition("?")[0] if isinstance(arg, str) and "?" in arg else arg for arg in record.args
+            )
+        return True
+
+
+UNSIGNED = Unsigned()
 
 
 class Barred(HTTPError):
@@ -96,6 +112,8 @@ def pools(proxy: str, each: int, timeout: float) -> urllib3.PoolManager:
     timeout
         Seconds without a byte after which an answer is given up.
     """
+    for name in ("urllib3.connectionpool", "urllib3.util.retry"):
+        logging.getLogger(name).addFilter(UNSIGNED)
     bundle = next((os.environ[name] for name in CERTIFICATES if os.environ.get(name)), where())
     held: dict[str, Any] = {
         "maxsize": each,

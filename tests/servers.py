@@ -7,6 +7,7 @@ import json
 import random
 import re
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -311,13 +312,17 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(handler: Any, host: str = "127.0.0.1") -> Iterator[str]:
-    """Serve on a free port of loopback; gives the address without a slash at the end."""
+def serving(handler: Any, host: str = "127.0.0.1", certificate: Path | None = None) -> Iterator[str]:
+    """Serve on a free port of loopback; gives the address without a slash at the end. With a certificate, encrypted."""
     server = Server((host, 0), handler)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.05), daemon=True)
     thread.start()
     try:
-        yield f"http://{host}:{server.server_address[1]}"
+        yield f"http{'s' if certificate else ''}://{host}:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()

@@ -1,5 +1,6 @@
 """Tokens and keys: where they go, when they are renewed, and that they are told to nobody."""
 
+import logging
 import pickle
 import threading
 import time
@@ -181,6 +182,19 @@ def test_a_signature_does_not_show_itself():
 def test_a_keyring_cannot_be_sent_anywhere(folder):
     with pytest.raises(TypeError, match="pickle"):
         pickle.dumps(Keyring(signers()))
+
+
+def test_a_log_of_everything_holds_no_token(folder, caplog):
+    tokens = Tokens(lifetime=0.1, stated=3600)
+    caplog.set_level(logging.DEBUG)
+    with serve_files(folder, Faults(reset=0.3), tokens) as files, serve_tokens(tokens) as endpoint:
+        client = client_of(files, endpoint)
+        for _ in range(4):
+            client.part(f"{files.address}/container/x.bin", 0, 9)
+            time.sleep(0.04)
+    assert "GET /container/x.bin" in caplog.text
+    assert tokens.issued
+    assert not [secret for secret in [*tokens.issued, "sig="] if secret in caplog.text]
 
 
 def test_faults_of_the_storage_do_not_cost_tokens(folder):

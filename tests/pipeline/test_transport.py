@@ -1,5 +1,7 @@
 """Parts of files from servers that falter, lie, redirect and refuse; and what GDAL makes of them."""
 
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +14,7 @@ import rasterio
 from rasterio.errors import RasterioError
 from rasterio.transform import from_origin
 from rasterio.windows import Window
-from servers import Faults, serve_files
+from servers import Faults, Files, FilesHandler, serve_files, serving
 
 import pipeline.access
 from pipeline.access import open_raster
@@ -209,6 +211,51 @@ def test_a_host_allowed_by_name_may_be_private(folder, monkeypatch):
 def test_all_addresses_of_a_public_host_may_be_connected_to(monkeypatch):
     resolving(monkeypatch, archive_example=["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"])
     assert addresses("archive.example", 443) == ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"]
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A certificate of archive.example that nobody has signed."""
+    path = tmp_path / "archive.pem"
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=archive.example"]
+    command += [
+        "-addext",
+        "subjectAltName=DNS:archive.example",
+        "-keyout",
+        str(path),
+        "-out",
+        str(tmp_path / "only.pem"),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    path.write_text(path.read_text() + (tmp_path / "only.pem").read_text())
+    return path
+
+
+def test_an_encrypted_host_is_known_by_its_name_and_certificate(folder, certificate, monkeypatch):
+    monkeypatch.setenv("FUSECUBE_ALLOWED_HOSTS", "archive.example,other.example")
+    resolving(monkeypatch, archive_example=["127.0.0.1"], other_example=["127.0.0.1"])
+    files = Files(folder)
+    with serving(partial(FilesHandler, files=files), certificate=certificate) as address:
+        port = address.rpartition(":")[2]
+        with pytest.raises(OSError, match="^the server's certificate is not accepted$"):
+            reading().part(f"https://archive.example:{port}/x.bin", 0, 9)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert reading().part(f"https://archive.example:{port}/x.bin", 0, 9).data == BLOB[:10]
+        with pytest.raises(OSError, match="^the server's certificate is not accepted$"):
+            reading().part(f"https://other.example:{port}/x.bin", 0, 9)
+        assert len(files.log) == 1
+
+
+def test_a_proxy_of_the_environment_is_used_but_for_those_it_is_not_for(folder, monkeypatch):
+    with serve_files(folder) as proxy, serve_files(folder) as beside:
+        monkeypatch.setenv("http_proxy", proxy.address)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        assert reading().part("http://archive.example/x.bin", 0, 9).data == BLOB[:10]
+        assert reading().part(f"{beside.address}/x.bin", 0, 9).data == BLOB[:10]
+        assert [request.headers["host"] for request in proxy.log] == ["archive.example"]
+        assert len(beside.log) == 1
 
 
 def test_ranges_are_merged_where_that_saves_a_request():
