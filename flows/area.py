@@ -1,21 +1,18 @@
 """From the place a specification names to pixels: which CRS, which box of the lattice, which polygon."""
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 
-from odc.geo.crs import CRS
 from odc.geo.geom import Geometry, box
-from pyproj.exceptions import CRSError
 from shapely import force_2d, union_all, wkt
 from shapely.errors import ShapelyError
 from shapely.geometry import shape
 
 from flows.spec import Area
 from pipeline.errors import Refused
+from pipeline.region import commonest_crs, metric, projected
 from pipeline.scene import Bounds, Scene
 
 
@@ -44,44 +41,17 @@ def place(area: Area, scenes: Sequence[Scene], crs: str) -> Place:
     A bounding box or polygon in degrees is bounded in the CRS, its bent sides followed closely; a tile or scene is taken
     at the extent that its own metadata states.
     """
-    target = _crs(_commonest(scenes) if crs == "auto" else crs)
+    target = metric(commonest_crs(scenes) if crs == "auto" else crs)
     shape_lonlat = outline(area)
     if shape_lonlat is not None:
-        side = max(shape_lonlat.boundingbox.span_x, shape_lonlat.boundingbox.span_y)
-        projected = shape_lonlat.to_crs(target, resolution=side / 200)
-        left, bottom, right, top = projected.boundingbox.bbox
-        if not all(isfinite(side) for side in (left, bottom, right, top)):
-            raise Refused(f"the area reaches where {target} is not defined; give a smaller one, or another grid.crs.")
-        return Place(
-            target,
-            (left, bottom, right, top),
-            wkt.dumps(projected.geom, rounding_precision=3) if area.geojson else None,
-        )
+        there = projected(shape_lonlat, target)
+        clip = wkt.dumps(there.geom, rounding_precision=3) if area.geojson else None
+        return Place(target, there.boundingbox.bbox, clip)
     extents = [scene.extent for scene in scenes if scene.extent and scene.crs == target]
     if not extents:
         raise Refused(f"no scene states its extent in {target} (proj:transform, proj:shape); give the area as bbox.")
     sides = list(zip(*extents, strict=True))
     return Place(target, (min(sides[0]), min(sides[1]), max(sides[2]), max(sides[3])), None)
-
-
-def _commonest(scenes: Sequence[Scene]) -> str:
-    """The CRS that most scenes have, of several the first in the alphabet."""
-    count = Counter(scene.crs for scene in scenes if scene.crs and scene.crs.startswith("EPSG:"))
-    if not count:
-        raise Refused("no scene states a projection with an EPSG code; give grid.crs, such as EPSG:32633.")
-    return min(count, key=lambda code: (-count[code], code))
-
-
-def _crs(text: str) -> str:
-    try:
-        crs = CRS(text)
-    except CRSError:
-        raise Refused(f"grid.crs: {text!r} is not a CRS; write EPSG:code or auto.") from None
-    if not crs.projected or crs.units[0] not in ("metre", "meter", "m") or crs.epsg is None:
-        raise Refused(
-            f"grid.crs: {text} is not a projected CRS in metres with an EPSG code; use the UTM zone, or auto."
-        )
-    return f"EPSG:{crs.epsg}"
 
 
 def _polygon(path: Path):  # type: ignore[no-untyped-def]

@@ -134,14 +134,31 @@ def init(
 
 
 @app.command()
-def search(spec: SpecFile, change: Changes = None) -> None:
-    """List the scenes that a specification would use."""
+def search(
+    spec: SpecFile,
+    change: Changes = None,
+    sensors: Annotated[
+        str | None, typer.Option(help="Other sensors to look for beside the flow's, with commas between; or all.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option("--map", help="Draw the footprints into this PNG.")] = None,
+) -> None:
+    """List the scenes that a specification would use: date, sensor, clouds, share of the area, what is missing."""
+    from flows.area import outline
+    from flows.finding import draw_map, named, rows, table
+    from flows.prepare import beside
+
+    others = named(sensors or "")
     prepared = _prepare(spec, change)
-    table = Table("day", "scene", "level", "cloud", "bands", "CRS", title=f"scenes: {len(prepared.scenes)}")
-    for scene in prepared.scenes:
-        cloud = f"{scene.cloud_cover:.1f} %"
-        table.add_row(str(scene.solar_day), scene.id, scene.level, cloud, str(len(scene.assets)), scene.crs or "")
-    out.print(table)
+    with wait("searching"):
+        more = beside(prepared.spec, prepared.scenes, others)
+    shape = outline(prepared.spec.area)
+    area = shape.geom if shape is not None else None
+    found = rows([*prepared.scenes, *more.scenes], area)
+    out.print(table(found))
+    for warning in (*prepared.warnings, *(f"not used: {reason}" for reason in more.refused)):
+        complain(warning)
+    if picture:
+        say(f"map: {draw_map(found, area, picture)}")
 
 
 @app.command()

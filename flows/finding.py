@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import cos, radians
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from shapely import from_wkt, make_valid
@@ -130,11 +130,11 @@ def _rings(shape: BaseGeometry) -> Iterable[tuple[Sequence[float], Sequence[floa
             yield part.exterior.xy
 
 
-def _outline(axes: "Axes", shape: BaseGeometry, **style: object) -> None:
+def _outline(axes: "Axes", shape: BaseGeometry, **style: Any) -> None:
     for x, y in _rings(shape):
         axes.plot(x, y, **style)
 
 
-def _fill(axes: "Axes", shape: BaseGeometry, **style: object) -> None:
+def _fill(axes: "Axes", shape: BaseGeometry, **style: Any) -> None:
     for x, y in _rings(shape):
         axes.fill(x, y, **style)

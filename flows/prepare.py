@@ -1,19 +1,19 @@
 """From a specification to a job: search, refuse what cannot be, declare the rest."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 
 from flows import sharpen
 from flows.area import outline
 from flows.spec import Spec, period
-from pipeline.catalog import Query, find
+from pipeline.catalog import Found, Query, find, look, look_all
 from pipeline.errors import Refused, nearest
 from pipeline.job import Job, fingerprint
 from pipeline.models.registry import offered
 from pipeline.models.weights import read_card
 from pipeline.radiometry import coding
-from pipeline.scene import Scene, touching
+from pipeline.scene import Scene, newest, touching
 from pipeline.sensors import sensor
 
 FLOWS: dict[str, ModuleType] = {"sharpen": sharpen}
@@ -50,12 +50,25 @@ def flow(name: str) -> ModuleType:
     return FLOWS[name]
 
 
-def search(spec: Spec) -> list[Scene]:
-    """The scenes of a specification, oldest first; raises ``Refused``, saying why, where there are none."""
-    scenes = find(_query(spec, margin=MARGIN))
-    if not scenes:
+def search(spec: Spec) -> Found:
+    """The scenes of a specification, oldest first, and the items that cannot be used.
+
+    Raises ``Refused``, saying why, where there are none.
+    """
+    query = _query(spec, margin=MARGIN)
+    found = look(query)
+    if not found.usable(query):
         raise Refused(_why_none(_query(spec, margin=0), spec))
-    return scenes
+    return found
+
+
+def beside(spec: Spec, scenes: Sequence[Scene], names: Iterable[str]) -> Found:
+    """What the catalog has of other sensors where and when a specification looks; ``scenes`` are the flow's own."""
+    own = flow(spec.flow).SENSOR
+    others = [sensor(name) for name in names if name != own.name]
+    asked = replace(_query(spec, margin=0), level=None, scenes=(), tile=None, max_cloud=100.0)
+    west, south, east, north = zip(*(scene.bbox for scene in scenes), strict=True)
+    return look_all(replace(asked, bbox=asked.bbox or (min(west), min(south), max(east), max(north))), others)
 
 
 def _query(spec: Spec, margin: float) -> Query:
@@ -109,7 +122,8 @@ def prepare(spec: Spec) -> Prepared:
     chosen = flow(spec.flow)
     if spec.model not in offered():
         raise Refused(f"there is no model '{spec.model}': {nearest(spec.model, offered())}.")
-    scenes = search(spec)
+    found = search(spec)
+    scenes = newest(found.scenes)
     job = chosen.job(spec, scenes)
     lattice, area = job.layout.lattice, job.layout.area
     days = {scene.solar_day for scene in touching(scenes, lattice.geobox(area))}
@@ -118,7 +132,7 @@ def prepare(spec: Spec) -> Prepared:
     near = touching(scenes, lattice.geobox(area.pad(job.halo)))
     used = tuple(scene for scene in near if scene.solar_day in days)
     _readable(used, job)
-    return Prepared(spec, used, job, tuple(_warnings(job)))
+    return Prepared(spec, used, job, (*_warnings(job), *(f"not used: {reason}" for reason in found.refused)))
 
 
 def _warnings(job: Job) -> Iterator[str]:

@@ -3,12 +3,16 @@
 Read it in the order of the road, which is also the order of imports (arrows point one way; a file imports
 only from lines above its own)::
 
-    errors, memory
+    errors, memory, hosts
     sensors, lattice, degrade, metrics
-    scene, flags, encoding, access, consistency
-    radiometry, dialects, warp, dates
-    catalog, reader
-    cube
+    scene, flags, encoding, consistency
+    connections, signing, kernels
+    transport, placement
+    remote, warp
+    access
+    radiometry, dialects, dates, harmonise
+    stac, reader, region
+    catalog, cube
     mosaic
     clearness, tree
     models (declaration, architectures, weights, registry; layers, gates, then one network a file; sharpener)
@@ -22,7 +26,7 @@ only from lines above its own)::
     training (windows, wald, patches, loop, adaptation): how networks are taught
     quality
     figures
-    simulated (spectra, world, sentinel2, archive): a small Earth with known truth, for demonstration and tests
+    simulated (spectra, world, weather, look, views, archive, …): a small Earth with known truth, seen by five sensors
 
 ``flows`` (the command line and the run specifications) and ``cluster`` (where the work runs) build on this package;
 nothing here imports them.

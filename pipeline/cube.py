@@ -46,7 +46,7 @@ def read(
         dtype, nodata, resampling = _type(layer, scenes[0].assets.get(layer.name)), float(layer.nodata), Resampling.mode
     else:
         how = coding(scenes[0], bands[0])
-        dtype, resampling = np.dtype(how.dtype), Resampling.bilinear
+        dtype, resampling = np.dtype(how.dtype), Resampling.bilinear if how.dtype == "float32" else Resampling.cubic
         nodata = float("nan") if how.nodata is None else how.nodata
     bounds = tuple(geobox.boundingbox.bbox)
     epsg = _epsg(geobox)

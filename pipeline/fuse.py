@@ -99,7 +99,7 @@ def read_input(job: Job, task: Task, index: int, window: Box, journal: Journal) 
     wanted, lattice = job.model.inputs[index], job.layout.lattice
     choices = task.given[index]
     if len(choices) == 1 and choices[0].box is None:
-        return _stacked(choices[0], wanted, lattice.geobox(window, wanted.resolution), journal)
+        return _stacked(job, choices[0], wanted, lattice.geobox(window, wanted.resolution), journal)
     n = lattice.pixels(wanted.resolution)
     shape = lattice.geobox(window, wanted.resolution).shape
     out = np.full((max(len(c.images) for c in choices) * len(wanted.bands), *shape), np.nan, np.float32)
@@ -107,16 +107,16 @@ def read_input(job: Job, task: Task, index: int, window: Box, journal: Journal) 
     for choice in choices:
         part = choice.box.intersection(window) if choice.box else window
         if part:
-            image = _stacked(choice, wanted, lattice.geobox(part, wanted.resolution), journal)
+            image = _stacked(job, choice, wanted, lattice.geobox(part, wanted.resolution), journal)
             top, left = (part.top - window.top) * n, (part.left - window.left) * n
             place = (slice(top, top + part.height * n), slice(left, left + part.width * n))
             out[:, *place], saturated[place] = image.values, image.saturated
     return Image(out, saturated)
 
 
-def _stacked(choice: Choice, wanted: Input, geobox: GeoBox, journal: Journal) -> Image:
+def _stacked(job: Job, choice: Choice, wanted: Input, geobox: GeoBox, journal: Journal) -> Image:
     """The images of a choice on the pixels of a GeoBox, one after the other."""
-    images = [lay(image.scenes if image else (), geobox, wanted.bands, journal) for image in choice.images]
+    images = [lay(i.scenes if i else (), geobox, wanted.bands, journal, job.harmony) for i in choice.images]
     if len(images) == 1:
         return images[0]
     empty = np.empty((0, *geobox.shape), np.float32)

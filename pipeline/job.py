@@ -12,6 +12,7 @@ from pipeline.consistency import VERSION as PROJECTION
 from pipeline.consistency import projection_reach
 from pipeline.dates import Choice, Clearness, choices, role, trimmed
 from pipeline.encoding import Encoding
+from pipeline.harmonise.steps import AS_MEASURED, Harmony
 from pipeline.lattice import Box, Chunk, Layout
 from pipeline.models.declaration import FusionModel
 from pipeline.scene import Group, Scene, groups, mosaic_order
@@ -41,6 +42,8 @@ class Job:
     """Whether the result is projected onto consistency with what was measured."""
     adapt: int = 0
     """Steps for which the weights are first adapted to each day's scenes; 0 for the weights as they are."""
+    harmony: Harmony = AS_MEASURED
+    """Steps of harmonisation."""
     clearness: Clearness | None = None
     """How clear each image is, cell by cell, where an input takes the clearest; by cloud cover of scenes where ``None``."""
     adapted: tuple[tuple[date, str, Path], ...] = ()
@@ -80,6 +83,7 @@ class Job:
             "encoding": asdict(self.encoding) | {"fill": str(self.encoding.fill)},
             "mask": sorted(self.mask),
             "dilate": self.dilate,
+            "harmonise": [self.harmony.nbar, self.harmony.platform, self.harmony.corrects],
             "clip": self.clip,
             "projected": PROJECTION if self.projected else 0,
             "adapt": self.adapt,
@@ -160,7 +164,10 @@ def _given(job: Job, chunk: Chunk, day: date, kind: tuple[str, str], images: lis
 def key(job: Job, task: Task) -> str:
     """The name of a task's work, from specification, sources, weights and place: the same work has the same name."""
     sources = [[_sources(choice) for choice in taken] for taken in task.given]
-    return fingerprint([job.identity, job.weights_on(task.day), sources, str(task.day), _corners(task.chunk.core)])
+    ids = {scene.id for scene in task.scenes}
+    shifts = [list(moved) for moved in job.harmony.shifts if moved[0] in ids]
+    place = _corners(task.chunk.core)
+    return fingerprint([job.identity, job.weights_on(task.day), sources, shifts, str(task.day), place])
 
 
 def _sources(choice: Choice) -> list[Any]:

@@ -9,6 +9,7 @@ from odc.geo.geobox import GeoBox
 
 from pipeline.cube import read
 from pipeline.flags import flagged
+from pipeline.harmonise.steps import AS_MEASURED, Harmony
 from pipeline.radiometry import coding, decode, without_border_noise
 from pipeline.reader import Journal
 from pipeline.scene import Scene, touching
@@ -26,10 +27,17 @@ class Image:
     """Where any band is saturated, (rows, cols)."""
 
 
-def lay(scenes: Sequence[Scene], geobox: GeoBox, bands: Sequence[str], journal: Journal | None = None) -> Image:
+def lay(
+    scenes: Sequence[Scene],
+    geobox: GeoBox,
+    bands: Sequence[str],
+    journal: Journal | None = None,
+    harmony: Harmony = AS_MEASURED,
+) -> Image:
     """Bands of scenes on the pixels of ``geobox``, in their order: a pixel is the first scene's that has a value.
 
-    Without a journal a file that cannot be read raises ``OSError``; with one it is nodata and named there.
+    Without a journal a file that cannot be read raises ``OSError``; with one it is nodata and named there. The steps of
+    ``harmony`` are applied to each scene before it is laid down.
     """
     out = np.full((len(bands), *geobox.shape), np.nan, np.float32)
     saturated = np.zeros(geobox.shape, bool)
@@ -37,17 +45,31 @@ def lay(scenes: Sequence[Scene], geobox: GeoBox, bands: Sequence[str], journal: 
     for scene in touching(scenes, geobox):
         if not missing.any():
             break
-        numbers = read([scene], geobox, bands, journal)[0].compute(scheduler="synchronous").values
-        codings = [coding(scene, band) for band in bands]
-        for index, (plane, how) in enumerate(zip(numbers, codings, strict=True)):
-            if how.saturated is not None and plane.max() == how.saturated:
-                saturated |= (plane == how.saturated) & missing[index]
-            values = decode(plane, how)
+        values = {}
+        for band, plane in _numbers(scene, harmony.place(scene, geobox), harmony.needs(scene, bands), journal).items():
+            how = coding(scene, band)
+            if how.saturated is not None and band in bands and plane.max() == how.saturated:
+                saturated |= (plane == how.saturated) & missing[bands.index(band)]
+            values[band] = decode(plane, how)
             if scene.sensor == "sentinel-1":
-                values = without_border_noise(values)
-            np.copyto(out[index], values, where=missing[index])
+                values[band] = without_border_noise(values[band])
+        for index, plane in enumerate(harmony.applied(scene, bands, values)):
+            np.copyto(out[index], plane, where=missing[index])
         missing = np.isnan(out)
     return Image(out, saturated)
+
+
+def _numbers(scene: Scene, geobox: GeoBox, bands: Sequence[str], journal: Journal | None) -> dict[str, NDArray]:
+    """Digital numbers of a scene's bands, (rows, cols) each; bands of one type and nodata are read together."""
+    kinds: dict[tuple[str, float | None], list[str]] = {}
+    for band in bands:
+        how = coding(scene, band)
+        kinds.setdefault((how.dtype, how.nodata), []).append(band)
+    found: dict[str, NDArray] = {}
+    for alike in kinds.values():
+        planes = read([scene], geobox, alike, journal)[0].compute(scheduler="synchronous").values
+        found |= dict(zip(alike, planes, strict=True))
+    return found
 
 
 @dataclass(frozen=True)

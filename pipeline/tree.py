@@ -5,6 +5,7 @@ Nothing is read until it is computed; then a chunk of a node reads the few scene
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -12,11 +13,16 @@ import xarray as xr
 from dask.base import tokenize
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from odc.geo.geom import box
 
+from pipeline.catalog import Query, find_all
+from pipeline.errors import Refused
+from pipeline.harmonise.steps import AS_MEASURED, Harmony
 from pipeline.lattice import Layout
 from pipeline.mosaic import lay, lay_quality, quality_of
-from pipeline.scene import Group, Scene, groups
-from pipeline.sensors import sensor
+from pipeline.region import CHUNK, commonest_crs, layout_over, metric, projected
+from pipeline.scene import Bounds, Group, Scene, groups
+from pipeline.sensors import Band, sensor
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,8 @@ class Node:
     """Bands of the sensor."""
     groups: tuple[Group, ...]
     """Images, oldest first."""
+    harmony: Harmony
+    """Steps of harmonisation."""
 
     @property
     def chunks(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -41,7 +49,38 @@ class Node:
         return tuple(rows), tuple(cols)
 
 
-def assemble(scenes: Sequence[Scene], layout: Layout, bands: Sequence[str] | None = None) -> xr.DataTree:
+def assemble(query: Query, sensors: Sequence[str] = (), crs: str = "auto", **options: Any) -> xr.DataTree:
+    """The tree of what a catalog has for a query: in a notebook, the whole road in a line.
+
+    Parameters
+    ----------
+    query
+        Where and when; its ``bbox`` is the area. Its ``sensor`` counts only where no ``sensors`` are named.
+    sensors
+        Names of sensors, each a branch of the tree.
+    crs
+        The reference CRS, ``EPSG:code`` in metres; ``auto`` takes the one that most scenes have.
+    options
+        Of ``tree_of``, and ``chunk``: edge of the dask chunks in metres, about.
+
+    Raises ``Refused`` where nothing is found. No pixel is read.
+    """
+    names = sensors or (query.sensor.name,)
+    scenes = find_all(query, [sensor(name) for name in names])
+    if not scenes:
+        raise Refused(f"no scene of {', '.join(names)} answers the query; widen its bbox or its time.")
+    target = metric(commonest_crs(scenes) if crs == "auto" else crs)
+    bbox = query.bbox or _around(scenes)
+    area = projected(box(*bbox, "EPSG:4326"), target)
+    wanted = options.get("bands")
+    resolutions = {b.resolution for s in scenes for b in bands_of([s], wanted)}
+    chunk = options.pop("chunk", CHUNK)
+    return tree_of(scenes, layout_over(area.boundingbox.bbox, target, resolutions, chunk), **options)
+
+
+def tree_of(
+    scenes: Sequence[Scene], layout: Layout, bands: Sequence[str] | None = None, harmony: Harmony = AS_MEASURED
+) -> xr.DataTree:
     """The tree of scenes over a layout, ``/sensor/10m`` and so on; dask chunks are the layout's cores.
 
     Parameters
@@ -52,6 +91,8 @@ def assemble(scenes: Sequence[Scene], layout: Layout, bands: Sequence[str] | Non
         The reference grid: its step holds whole pixels of every resolution.
     bands
         Only these bands; by default all that the scenes have.
+    harmony
+        Steps of harmonisation; none by default.
 
     A node holds the quantity (``reflectance``, ``gamma_nought``, …), one time an image: optical scenes mosaicked by solar day,
     radar scenes by pass; and ``flags``, (time, y, x). A file that cannot be read raises ``OSError`` when computed.
@@ -60,13 +101,23 @@ def assemble(scenes: Sequence[Scene], layout: Layout, bands: Sequence[str] | Non
     nodes = {}
     for name in dict.fromkeys(group.sensor for group in made):
         here = tuple(group for group in made if group.sensor == name)
-        table = sensor(name)
-        have = {band for group in here for scene in group.scenes for band in scene.assets}
-        wanted = [b for b in table.bands if b.name in have and (bands is None or b.name in bands)]
+        wanted = bands_of([scene for group in here for scene in group.scenes], bands)
         for resolution in sorted({band.resolution for band in wanted}):
             names = tuple(band.name for band in wanted if band.resolution == resolution)
-            nodes[f"/{name}/{resolution}m"] = _dataset(Node(layout, resolution, names, here))
+            nodes[f"/{name}/{resolution}m"] = _dataset(Node(layout, resolution, names, here, harmony))
     return xr.DataTree.from_dict(nodes)
+
+
+def bands_of(scenes: Sequence[Scene], wanted: Sequence[str] | None) -> list[Band]:
+    """The bands that scenes of one sensor have, in the order of its table."""
+    have = {band for scene in scenes for band in scene.assets}
+    return [b for b in sensor(scenes[0].sensor).bands if b.name in have and (wanted is None or b.name in wanted)]
+
+
+def _around(scenes: Sequence[Scene]) -> Bounds:
+    """West, south, east, north of all scenes."""
+    west, south, east, north = zip(*(scene.bbox for scene in scenes), strict=True)
+    return min(west), min(south), max(east), max(north)
 
 
 def _dataset(node: Node) -> xr.Dataset:
@@ -120,7 +171,8 @@ def _window(node: Node, row: int, col: int) -> GeoBox:
 def _values(node: Node, block_id: tuple[int, int, int, int] | None = None) -> NDArray[np.float32]:
     """One chunk of a node: one time, one band."""
     time, band, row, col = block_id or (0, 0, 0, 0)
-    return lay(node.groups[time].scenes, _window(node, row, col), [node.bands[band]]).values[None]
+    window = _window(node, row, col)
+    return lay(node.groups[time].scenes, window, [node.bands[band]], harmony=node.harmony).values[None]
 
 
 def _flags(node: Node, block_id: tuple[int, int, int] | None = None) -> NDArray[np.uint16]:

@@ -10,7 +10,7 @@ from flows.prepare import prepare
 from flows.road import planned
 from flows.spec import validate
 from pipeline.engine import lazy
-from pipeline.tree import assemble
+from pipeline.tree import tree_of
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_preparing_and_planning_read_nothing(archive, tmp_path, sealed):
 
 def test_the_tree_of_cubes_is_built_unread_and_reads_when_computed(archive, tmp_path, sealed):
     prepared = prepare(validate(specification(archive, tmp_path / "a.zarr", time="2024-06")))
-    tree = assemble(prepared.scenes, prepared.job.layout, ALL_BANDS)
+    tree = tree_of(prepared.scenes, prepared.job.layout, ALL_BANDS)
     assert set(tree["sentinel-2"].children) == {"10m", "20m", "60m"}
     assert tree["sentinel-2/10m"].reflectance.shape == (2, 4, 600, 600)
     assert tree["sentinel-2/60m"].reflectance.shape == (2, 2, 100, 100)
@@ -44,7 +44,7 @@ def test_the_tree_of_cubes_is_built_unread_and_reads_when_computed(archive, tmp_
 
 def test_the_tree_holds_reflectance_with_what_it_is(archive, tmp_path):
     prepared = prepare(validate(specification(archive, tmp_path / "a.zarr")))
-    tree = assemble(prepared.scenes, prepared.job.layout, ALL_BANDS)
+    tree = tree_of(prepared.scenes, prepared.job.layout, ALL_BANDS)
     red = tree["sentinel-2/10m"].reflectance.sel(band="B04").isel(time=0)
     assert float(red.wavelength) == 665
     assert str(red.id.values) == "S2A_33UVT_20240601_SIM_L2A"

@@ -1,0 +1,70 @@
+"""A region on the reference grid: which CRS, which bounds in it, which lattice holds every resolution that is wanted."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from math import isfinite
+
+from odc.geo.crs import CRS
+from odc.geo.geom import Geometry
+from pyproj.exceptions import CRSError
+
+from pipeline.errors import Refused
+from pipeline.lattice import Lattice, Layout
+from pipeline.scene import Bounds, Scene
+
+CHUNK = 12000
+"""Edge in metres, about, of a chunk of a lazy tree: 1200 pixels of 10 m."""
+
+
+def commonest_crs(scenes: Sequence[Scene]) -> str:
+    """The projected CRS that most scenes have, of several the first in the alphabet.
+
+    Raises ``Refused`` where none states one with an EPSG code.
+    """
+    count = Counter(s.crs for s in scenes if s.crs and s.crs.startswith("EPSG:") and CRS(s.crs).projected)
+    if not count:
+        raise Refused("no scene states a projection with an EPSG code; give grid.crs, such as EPSG:32633.")
+    return min(count, key=lambda code: (-count[code], code))
+
+
+def metric(text: str) -> str:
+    """A CRS in metres, as ``EPSG:code``; raises ``Refused`` for any other."""
+    try:
+        crs = CRS(text)
+    except CRSError:
+        raise Refused(f"grid.crs: {text!r} is not a CRS; write EPSG:code or auto.") from None
+    if not crs.projected or crs.units[0] not in ("metre", "meter", "m") or crs.epsg is None:
+        raise Refused(
+            f"grid.crs: {text} is not a projected CRS in metres with an EPSG code; use the UTM zone, or auto."
+        )
+    return f"EPSG:{crs.epsg}"
+
+
+def projected(outline: Geometry, crs: str) -> Geometry:
+    """A shape in degrees in a CRS, its bent sides followed closely; raises ``Refused`` where the CRS does not reach."""
+    side = max(outline.boundingbox.span_x, outline.boundingbox.span_y)
+    found = outline.to_crs(crs, resolution=side / 200)
+    if not all(isfinite(value) for value in found.boundingbox.bbox):
+        raise Refused(f"the area reaches where {crs} is not defined; give a smaller one, or another grid.crs.")
+    return found
+
+
+def layout_over(bounds: Bounds, crs: str, resolutions: Iterable[int], chunk: int = CHUNK) -> Layout:
+    """The layout of a tree: bounds rounded outward to whole steps, in which pixels of every resolution fit.
+
+    Parameters
+    ----------
+    bounds
+        Left, bottom, right, top in metres.
+    crs
+        The reference CRS.
+    resolutions
+        Ground sampling distances in metres.
+    chunk
+        Edge of a chunk in metres, about: at least one step.
+    """
+    finest = min(resolutions := sorted(resolutions))
+    step = Lattice.common_step(resolutions)
+    lattice = Lattice(crs, Fraction(finest), step)
+    return Layout.over(lattice, lattice.box(bounds), max(1, round(chunk / step)))
