@@ -168,11 +168,14 @@ SPOILERS: tuple[Spoil, ...] = (
 
 
 def usable(raw: dict, root: str) -> Scene | None:
-    """An item as it is, as a scene; ``None`` where it is refused already."""
+    """An item as it is, as a scene whose bands can be decoded; ``None`` where it is refused already."""
     try:
-        return to_scene(pystac.Item.from_dict(raw), root)
+        scene = to_scene(pystac.Item.from_dict(raw), root)
+        for band in scene.assets.keys() & {b.name for b in sensor(scene.sensor).bands}:
+            coding(scene, band)
     except Refused:
         return None
+    return scene
 
 
 def parsed(raw: dict, root: str) -> Scene | None:

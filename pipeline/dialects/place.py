@@ -40,7 +40,7 @@ def crs_of(item: pystac.Item, keys: Iterable[str]) -> str | None:
 
 
 def _projections(item: pystac.Item, source: Mapping[str, Any]) -> Iterable[str]:
-    """Every projection that fields state, in the words of a scene; codes come before definitions, which repeat them."""
+    """Every projection that fields state, in the words of a scene; a definition that says the same as a code is left out."""
     readers = {
         "proj:code": _of_code,
         "proj:epsg": _of_code,
@@ -49,14 +49,25 @@ def _projections(item: pystac.Item, source: Mapping[str, Any]) -> Iterable[str]:
         "proj:projjson": _of_json,
     }
     said = {name: source[name] for name in readers if source.get(name) is not None}
-    codes = {name: value for name, value in said.items() if readers[name] is _of_code}
-    for name, value in (codes or said).items():
+    found: list[str] = []
+    for name, value in said.items():
         try:
-            yield readers[name](value)
+            crs = readers[name](value)
         except (CRSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise Refused(
                 f"item {item.id} states {name} {str(value)[:60]!r}, which is no projection on the ground; correct the item."
             ) from error
+        if not any(_alike(crs, other) for other in found):
+            found.append(crs)
+    return found
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two projections put a point at the same place to a hundredth of a degree, however they are written."""
+    if one == other:
+        return True
+    places = [_to_degrees(crs).transform(400_000.0, 5_000_000.0) for crs in (one, other)]
+    return all(abs(a - b) < 0.01 for a, b in zip(*places, strict=True))
 
 
 def _of_code(value: object) -> str:
@@ -109,8 +120,17 @@ def extent_of(item: pystac.Item, keys: Iterable[str]) -> Bounds | None:
     found = found or [bounds for bounds in [_grid(item, "the item", item.properties)] if bounds]
     if not found:
         return None
+    if not all(_overlap(found[0], bounds) for bounds in found):
+        raise Refused(f"item {item.id} contradicts itself: the grids of its assets lie apart; correct the item.")
     left, bottom, right, top = zip(*found, strict=True)
     return min(left), min(bottom), max(right), max(top)
+
+
+def _overlap(one: Bounds, other: Bounds) -> bool:
+    """Whether bounds share at least half of the larger."""
+    width, height = min(one[2], other[2]) - max(one[0], other[0]), min(one[3], other[3]) - max(one[1], other[1])
+    larger = max((side[2] - side[0]) * (side[3] - side[1]) for side in (one, other))
+    return min(width, height) > 0 and width * height >= larger / 2
 
 
 def _grid(item: pystac.Item, what: str, fields: Mapping[str, Any]) -> Bounds | None:
