@@ -20,7 +20,7 @@ from pipeline.mosaic import lay, lay_quality
 from pipeline.reader import Journal
 from pipeline.scene import Asset, Scene, groups
 from pipeline.summary import digest
-from pipeline.tree import assemble
+from pipeline.tree import tree_of
 
 NOON = datetime(2024, 6, 1, 10, 20, 30, tzinfo=UTC)
 GRID = {"crs": "EPSG:32633", "left": 399960.0, "top": 5800020.0, "size": 10.0}
@@ -283,7 +283,7 @@ def test_the_tree_lays_each_day_and_each_pass_down_as_one_image(tmp_path):
         scene("up", {"VV": paths["up"]}, after=6 * 3600, track="146-0B", **radar),
     ]
     lattice = Lattice("EPSG:32633", Fraction(10), Fraction(60), (Fraction(399960), Fraction(5800020)))
-    tree = assemble(made, Layout.over(lattice, Box(0, 0, 4, 4), 2))
+    tree = tree_of(made, Layout.over(lattice, Box(0, 0, 4, 4), 2))
     optical, passes = tree["sentinel-2/10m"], tree["sentinel-1/10m"]
     assert [str(t)[:10] for t in optical.time.values] == ["2024-06-01", "2024-06-04"]
     assert list(optical.id.values) == ["right left", "later"]

@@ -23,7 +23,7 @@ from pipeline.mosaic import lay, lay_quality
 from pipeline.reader import Journal
 from pipeline.scene import Asset, Scene
 from pipeline.sensors import MODIS, PLANET_FUSION, SENTINEL2
-from pipeline.tree import assemble
+from pipeline.tree import tree_of
 
 ALWAYS = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC))
 
@@ -105,7 +105,7 @@ def test_sentinel_2_over_two_tiles_and_five_dates(real_data):
     assert len(scenes) == 10
     # the tiles overlap from 5090220 to 5100000; the grid of 60 m holds both
     bounds = (540000.0, 5087040.0, 546000.0, 5103000.0)
-    tree = assemble(scenes, layout("EPSG:32633", 10, 60, bounds, 140), ["B04"])
+    tree = tree_of(scenes, layout("EPSG:32633", 10, 60, bounds, 140), ["B04"])
     node = tree["sentinel-2/10m"]
     days = ["2023-08-10", "2023-08-13", "2023-08-15", "2023-08-18", "2023-08-20"]
     assert [str(t)[:10] for t in node.time.values] == days
@@ -164,7 +164,7 @@ def test_planet_fusion_across_its_tile_border(real_data, tmp_path):
     scenes = find(Query(collection(folder / "items.json", items), PLANET_FUSION, *ALWAYS))
     assert len(scenes) == 14
     bounds = (575781.0, 5368128.0, 576165.0, 5368320.0)
-    node = assemble(scenes, layout("EPSG:32633", 3, 3, bounds, 48))["planet-fusion/3m"]
+    node = tree_of(scenes, layout("EPSG:32633", 3, 3, bounds, 64))["planet-fusion/3m"]
     days = [f"2020-08-{day:02d}" for day in range(8, 15)]
     assert [str(t)[:10] for t in node.time.values] == days
     assert list(node.band.values) == ["blue", "green", "red", "nir"]
@@ -209,7 +209,7 @@ def test_landsat_8_level_1_with_its_half_pixel(real_data):
     folder = real_data / "landsat8-l1-020039"
     scene, files, said = landsat8(folder)
     bounds = (452475.0, 3390555.0, 471285.0, 3408645.0)
-    tree = assemble([scene], layout("EPSG:32616", 30, 30, bounds, 200, anchor=(15, 15)))
+    tree = tree_of([scene], layout("EPSG:32616", 30, 30, bounds, 200, anchor=(15, 15)))
     coarse, fine = tree["landsat/30m"], tree["landsat/15m"]
     height = sin(radians(64.74360932))
     assert said["SUN_ELEVATION"] == "64.74360932"
@@ -273,7 +273,7 @@ def test_sentinel_1_and_2_on_one_grid(real_data):
         properties=applied,
     )
     bounds = (643260.0, 5675820.0, 643900.0, 5676480.0)
-    tree = assemble([*radar, *optical], layout("EPSG:32631", 10, 20, bounds, 16))
+    tree = tree_of([*radar, *optical], layout("EPSG:32631", 10, 20, bounds, 33))
     first, second = tree["sentinel-1/10m"], tree["sentinel-2/10m"]
     np.testing.assert_array_equal(first.x, second.x)
     with h5py.File(folder / "cdse_sentinel1_grd.nc") as file:
