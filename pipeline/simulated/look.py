@@ -45,10 +45,16 @@ def truth(world: World, sensor: Sensor, bands: Sequence[str], day: date, geobox:
     day
         Of the season, the snow, and what is built.
     geobox
-        A north-up grid of square pixels in any projected CRS; any window of a larger one gives the larger one's values.
+        A north-up grid of square pixels in any projected CRS, else ``Refused``; any window of a larger one gives the larger
+        one's values.
     """
     table = [_measured(sensor, name) for name in bands]
-    resolution = geobox.affine.a
+    place, resolution = geobox.affine, geobox.affine.a
+    if not (geobox.crs and geobox.crs.projected and place.b == place.d == 0 and resolution == -place.e > 0):
+        raise Refused(
+            f"the simulated Earth cannot be looked at on the grid {place} of {geobox.crs}: take square north-up pixels in a "
+            "projected CRS."
+        )
     base = REFERENCE.get(sensor.name, resolution)
     steps = round(resolution / base)
     if steps > 1 and steps * base == resolution:

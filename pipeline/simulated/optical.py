@@ -20,7 +20,7 @@ DARK = 0.6
 VAPOUR = (930.0, 970.0, 0.45)
 """Wavelengths in nm between which water vapour absorbs, and what it lets through."""
 
-_truth = lru_cache(maxsize=9)(truth)  # two products of one day, or the days of one image, look at the same land
+_truth = lru_cache(maxsize=2)(truth)  # two products of one pass look at the same land
 
 
 def factor(stream: Stream, band: Band) -> int:

@@ -339,6 +339,9 @@ def test_what_there_is_no_truth_of_is_refused():
         truth(WORLD, MODIS, ["NDVI"], JUNE, grid(30, 4, 4))
     with pytest.raises(Refused, match="has no band 'B99'"):
         truth(WORLD, SENTINEL2, ["B99"], JUNE, grid(30, 4, 4))
+    for place, crs in ((Affine(1e-4, 0, 13.5, 0, -1e-4, 52.3), "EPSG:4326"), (Affine(10, 0, LEFT, 0, -20, TOP), CRS)):
+        with pytest.raises(Refused, match="square north-up pixels"):
+            truth(WORLD, LANDSAT, ["red"], JUNE, GeoBox((4, 4), place, crs))
 
 
 # --- weather ---
