@@ -20,7 +20,7 @@ from rasterio.warp import transform
 
 from pipeline.kernels import REACH
 
-TILE = 128
+TILE = 256
 """Edge in pixels of a tile."""
 
 TOLERANCE = 1e-4

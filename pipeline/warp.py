@@ -19,7 +19,7 @@ that is an integer, by half a unit at most, and not at all where it is float32.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 import numpy as np
@@ -71,12 +71,13 @@ def onto(
     resampling: Resampling,
     *,
     nodata: float | None,
+    valid: tuple[float, float] = (-inf, inf),
     index: int = 1,
 ) -> tuple[NDArray[Any], str]:
     """Pixels of a band of ``source`` on the target grid, and the way they came.
 
-    Windows of one grid agree with each other to the last bit; means of floating point numbers over coarser pixels that do
-    not lie on the file's to a rounding of 64 bits. Positions are right to a thousandth of a pixel of the grid.
+    Windows of one grid agree with each other to the last bit; where a mean is taken over coarser pixels that do not lie on
+    the file's, floating point numbers may differ in it. Positions are right to a thousandth of a pixel of the grid.
 
     Parameters
     ----------
@@ -94,6 +95,8 @@ def onto(
         mixed. ``nearest`` takes the pixel that each centre lies in.
     nodata
         What stands in the file where nothing was measured; ``None`` where all of it was. NaN is never a measurement.
+    valid
+        Least and greatest number that counts as measured.
     index
         The band, from 1.
 
@@ -106,7 +109,7 @@ def onto(
     """
     if resampling not in KERNELS:
         raise ValueError(f"resampling is one of {', '.join(r.name for r in KERNELS)}, not {resampling.name}")
-    band = Band(source, index, nodata, fill)
+    band = Band(source, index, nodata, valid, fill)
     placement = Placement(source, target)
     if placement.same_crs and source.transform.b == source.transform.d == 0 and source.transform.e < 0:
         coarser, finer = _nested(placement)
@@ -129,6 +132,8 @@ class Band:
     """Number of the band, from 1."""
     nodata: float | None
     """What stands where nothing was measured."""
+    range: tuple[float, float]
+    """Least and greatest number that counts as measured."""
     fill: NDArray[Any]
     """What stands there in the result."""
 
@@ -160,6 +165,9 @@ class Band:
                 wanted = np.float64(self.nodata).astype(numbers.dtype) if numbers.dtype.kind == "f" else self.nodata
             measured = numbers != wanted
             valid = measured if valid is None else valid & measured
+        if self.range != (-inf, inf):
+            measured = (numbers >= self.range[0]) & (numbers <= self.range[1])
+            valid = measured if valid is None else valid & measured
         return None if valid is None or valid.all() else valid
 
     def image(self, top: int, left: int, bottom: int, right: int) -> Image:
@@ -174,12 +182,12 @@ class Band:
         return Image(numbers, valid, top, left)
 
     def settled(self, samples: Samples) -> NDArray[Any]:
-        """Samples as the result has them: to an integer dtype rounded, and then never to the fill."""
+        """Samples as the result has them: to an integer dtype rounded, and then never to the fill nor beyond what is valid."""
         values, valid = samples
         kind = self.fill.dtype
         if kind.kind in "iu" and values.dtype.kind == "f":
             limits = np.iinfo(kind)
-            values = np.clip(np.rint(values), limits.min, limits.max)
+            values = np.clip(np.rint(values), max(limits.min, self.range[0]), min(limits.max, self.range[1]))
             values[values == self.fill] = int(self.fill) + (1 if self.fill < limits.max else -1)
         out = values.astype(kind)
         if valid is not None:

@@ -190,14 +190,15 @@ def measure(reader: str, case: str, path: str, address: str, repeats: int) -> di
     if case != "over HTTP":
         load(items[:1], window("one small window"), names[:1])
     held = peak()
-    seconds = []
+    seconds, busy = [], []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         numbers = load(items, box, names)
         seconds.append(time.perf_counter() - start)
+        busy.append(time.process_time() - cpu)
     if not (numbers > 0).all():
         raise AssertionError(f"{reader} left pixels of {case!r} empty")
-    return {"seconds": min(seconds), "memory": peak() - held, "whole": peak()}
+    return {"seconds": min(seconds), "cpu": min(busy), "memory": peak() - held, "whole": peak()}
 
 
 def peak() -> float:
@@ -256,11 +257,12 @@ def main() -> None:
                     env=os.environ | {"OMP_NUM_THREADS": "1", "FUSECUBE_ALLOWED_HOSTS": "127.0.0.1"},
                 ).stdout
                 found[reader] = json.loads(out.splitlines()[-1])
-            fastest = {key: min(found[r][key] for r in READERS[1:]) for key in ("seconds", "memory", "whole")}
+            fastest = {key: min(found[r][key] for r in READERS[1:]) for key in ("seconds", "cpu", "memory", "whole")}
             for reader, figures in found.items():
                 ratio = {key: figures[key] / max(fastest[key], 1e-9) for key in fastest}
                 print(
                     f"{case:20} {reader:12} {figures['seconds']:7.3f} s ({ratio['seconds']:5.2f})"
+                    f"  {figures['cpu']:7.3f} s of CPU ({ratio['cpu']:5.2f})"
                     f"  {figures['memory']:6.0f} MiB more ({ratio['memory']:5.2f})"
                     f"  {figures['whole']:6.0f} MiB in all ({ratio['whole']:5.2f})",
                     flush=True,

@@ -113,7 +113,9 @@ def test_windows_are_parts_of_the_whole(name, dtype, data):
     shape = data.draw(st.integers(1, rows - row)), data.draw(st.integers(1, cols - col))
     res = target.resolution
     part, _ = file.on(Target(target.crs, target.left + col * res, target.top - row * res, res, shape), fill, nodata=0)
-    np.testing.assert_array_equal(part, whole[row : row + shape[0], col : col + shape[1]])
+    # to the last bit; sums over boxes begin where the window does, which may turn the last bit of a float32, 6e-8
+    last_bit = 1.2e-7 if dtype == "float32" and name.startswith("3 m") else 0
+    np.testing.assert_allclose(part, whole[row : row + shape[0], col : col + shape[1]], rtol=last_bit)
 
 
 def noise(dtype, shape=(500, 500), seed=0):
