@@ -8,6 +8,7 @@ of the window: it would silently drop what the metadata places elsewhere, and me
 from collections.abc import Sequence
 from datetime import UTC
 from functools import partial
+from math import inf
 
 import numpy as np
 import rioxarray  # noqa: F401  (the .rio accessor)
@@ -44,10 +45,12 @@ def read(
     if bands[0] in layers:
         layer = layers[bands[0]]
         dtype, nodata, resampling = _type(layer, scenes[0].assets.get(layer.name)), float(layer.nodata), Resampling.mode
+        valid = (-inf, inf)
     else:
         how = coding(scenes[0], bands[0])
-        dtype, resampling = np.dtype(how.dtype), Resampling.bilinear if how.dtype == "float32" else Resampling.cubic
-        nodata = float("nan") if how.nodata is None else how.nodata
+        dtype, nodata = np.dtype(how.dtype), float("nan") if how.nodata is None else how.nodata
+        resampling = Resampling.bilinear if dtype.kind == "f" or how.law != "linear" else Resampling.cubic
+        valid = (-inf if how.low is None else how.low, inf if how.high is None else how.high)
     bounds = tuple(geobox.boundingbox.bbox)
     epsg = _epsg(geobox)
     cube = stackstac.stack(
@@ -66,7 +69,7 @@ def read(
         xy_coords="center",
         properties=False,
         band_coords=False,
-        reader=partial(BandReader, journal=journal),
+        reader=partial(BandReader, journal=journal, valid=valid),
     )
     if cube.shape[-2:] != geobox.shape:
         raise AssertionError(f"stackstac made {cube.shape[-2:]} pixels of a window of {geobox.shape}")

@@ -13,8 +13,8 @@ from pipeline.harmonise.steps import AS_MEASURED, Harmony
 from pipeline.radiometry import coding, decode, without_border_noise
 from pipeline.reader import Journal
 from pipeline.scene import Scene, touching
+from pipeline.sensors import Coding, sensor
 from pipeline.sensors import Quality as Layer
-from pipeline.sensors import sensor
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,10 @@ def lay(
 
 
 def _numbers(scene: Scene, geobox: GeoBox, bands: Sequence[str], journal: Journal | None) -> dict[str, NDArray]:
-    """Digital numbers of a scene's bands, (rows, cols) each; bands of one type and nodata are read together."""
-    kinds: dict[tuple[str, float | None], list[str]] = {}
+    """Digital numbers of a scene's bands, (rows, cols) each; bands of one coding are read together."""
+    kinds: dict[Coding, list[str]] = {}
     for band in bands:
-        how = coding(scene, band)
-        kinds.setdefault((how.dtype, how.nodata), []).append(band)
+        kinds.setdefault(coding(scene, band), []).append(band)
     found: dict[str, NDArray] = {}
     for alike in kinds.values():
         planes = read([scene], geobox, alike, journal)[0].compute(scheduler="synchronous").values

@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,7 @@ class BandReader:
         dtype: np.dtype,
         fill_value: int | float,
         journal: Journal | None = None,
+        valid: tuple[float, float] = (-inf, inf),  # least and greatest number that counts as measured
         **unused: Any,  # scale_offset, gdal_env, errors_as_nodata: stackstac's own ways of doing what is done here
     ) -> None:
         self.url = url
@@ -74,6 +76,7 @@ class BandReader:
         self.dtype = np.dtype(dtype)
         self.fill = np.asarray(fill_value, self.dtype)
         self.journal = journal
+        self.valid = valid
 
     def read(self, window: Window, **unused: Any) -> NDArray[Any]:
         """Pixels of a window of the grid, (rows, cols)."""
@@ -121,7 +124,8 @@ class BandReader:
             held = source.dtypes[index - 1]
             if not np.can_cast(held, self.dtype):
                 raise OSError(f"the file holds {held} where {self.dtype} digital numbers are expected")
-            return onto(source, target, self.fill, self.resampling, nodata=float(self.fill), index=index)
+            nodata = float(self.fill)
+            return onto(source, target, self.fill, self.resampling, nodata=nodata, valid=self.valid, index=index)
 
     def close(self) -> None:
         """Nothing is held open between reads."""

@@ -264,6 +264,21 @@ def test_a_mosaic_across_the_antimeridian_is_one_image(tmp_path):
     np.testing.assert_array_equal(image, np.repeat(np.float32([0.1] * 100 + [0.2] * 100)[None], 100, axis=0))
 
 
+def test_numbers_out_of_the_valid_range_bleed_into_nothing_and_interpolation_makes_none(tmp_path):
+    """MOD09 is valid from -100: what lies below is no measurement, and water beside cloud does not become it."""
+    rows = np.zeros((12, 12), np.int16)
+    rows[:, 4:], rows[:, 9] = 8000, -20000
+    path = write(tmp_path / "m.tif", rows, left=GRID["left"] - 5, top=GRID["top"] + 5)  # half a pixel off
+    made = scene("MOD09", {"B01": path}, sensor="modis", level="MOD09GA")
+    image = lay([made], window(8, 10), ["B01"]).values[0]
+    # a pixel lies between columns k and k + 1 of the file. At 2: (-1 * 0 + 9 * 0 + 9 * 0 - 1 * 8000) / 16 = -500, kept to -100;
+    # at 3: (0 + 0 + 9 * 8000 - 8000) / 16 = 4000; at 4: (0 + 17 * 8000 - 0) / 16 = 8500; at 8 and 9 one of the two is missing
+    expected = [0, 0, -0.01, 0.4, 0.85, 0.8, 0.8, 0.8]
+    np.testing.assert_allclose(image[1:7, :8], np.repeat(np.float32([expected]), 6, axis=0), atol=1e-6)
+    beside = image[1:7, 8:10]
+    assert (np.isnan(beside) | np.isclose(beside, 0.8)).all()
+
+
 def test_the_tree_lays_each_day_and_each_pass_down_as_one_image(tmp_path):
     """Two tiles side by side on one day, one of them again three days later, and two passes of a radar on the first."""
     left, right = numbers(1000, 24, 12), numbers(2000, 24, 12)

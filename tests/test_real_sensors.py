@@ -317,7 +317,7 @@ def test_modis_ndvi_of_a_year_from_its_sinusoidal_grid(real_data, tmp_path):
     assert [(scene.sensor, scene.level, scene.platform) for scene in scenes] == [("modis", "MOD13Q1", "terra")] * 12
     # around 11.6 S, 55.6 W: pixels of 100 m, finer than the file's 231.7 m, so that they lie between its pixels
     grid = GeoBox((300, 480), Affine(100, 0, 640000, 0, -100, 8720000), "EPSG:32721")
-    checked = 0
+    checked = bled = 0
     for scene, path in zip(scenes, paths, strict=True):
         journal = Journal()
         found = lay([scene], grid, ["NDVI"], journal).values[0]
@@ -330,10 +330,17 @@ def test_modis_ndvi_of_a_year_from_its_sinusoidal_grid(real_data, tmp_path):
         expected = sampled(numbers, cols, rows, cubic=True)
         whole = ~np.isnan(expected) & (expected > -1999) & (expected < 9999)
         np.testing.assert_allclose(found[whole], expected[whole] / 10000, rtol=0, atol=0.6e-4)
-        outside = (cols < 0) | (cols > 255) | (rows < 0) | (rows > 147)
-        assert np.isnan(found[outside]).all()
         checked += whole.sum()
+        # a pixel is there where the one of the file that its centre lies in is, and nodata beside it does not bleed into it
+        around = np.pad(numbers, 2, constant_values=np.nan)
+        row, col = (np.clip(np.floor(at).astype(int) + 2, 0, size + 3) for at, size in ((rows, 147), (cols, 255)))
+        np.testing.assert_array_equal(np.isnan(found), np.isnan(around[row, col]))
+        block = [around[np.clip(row + j, 0, 150), np.clip(col + i, 0, 258)] for j in (-1, 0, 1) for i in (-1, 0, 1)]
+        near = ~whole & ~np.isnan(found)
+        assert (found[near] * 10000 > np.fmin.reduce(block)[near] - 1).all()
+        bled += near.sum()
     assert checked > 12 * 90000
+    assert bled > 1000
 
 
 def test_landsat_and_modis_come_in_the_same_units_on_one_grid(real_data):
