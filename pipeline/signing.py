@@ -18,6 +18,7 @@ from typing import Protocol
 import urllib3
 from urllib3.exceptions import HTTPError
 
+from pipeline.errors import Refused
 from pipeline.hosts import host_of, split
 
 SHARED_ACCESS = "FUSECUBE_SAS"
@@ -168,9 +169,11 @@ def signers() -> tuple[Signer, ...]:
 
 
 def _pairs(variable: str) -> list[tuple[str, str]]:
-    """Entries ``left=right`` of an environment variable."""
-    entries = [entry.strip().partition("=") for entry in os.environ.get(variable, "").split(",")]
-    return [(left.rstrip("/"), right.rstrip("/")) for left, _, right in entries if left and right]
+    """Entries ``left=right`` of an environment variable; raises ``Refused`` where one is none."""
+    entries = [entry.strip().partition("=") for entry in os.environ.get(variable, "").split(",") if entry.strip()]
+    if not all(left.startswith(("https://", "http://")) and right for left, _, right in entries):
+        raise Refused(f"the environment variable {variable} is not a list of https://host=…; correct it.")
+    return [(left.rstrip("/"), right.rstrip("/")) for left, _, right in entries]
 
 
 def signer_of(address: str, among: tuple[Signer, ...]) -> Signer | None:

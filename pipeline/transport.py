@@ -18,6 +18,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, NewConnectionError, SSLError, TimeoutError
 
 from pipeline.connections import Barred, pools, proxy_for
+from pipeline.errors import Refused
 from pipeline.hosts import allowed, host_of, is_private, split
 from pipeline.signing import Keyring, Signature, signers
 
@@ -56,14 +57,22 @@ class Patience:
 
     @classmethod
     def of_environment(cls) -> "Patience":
-        """As the environment has it; raises ``ValueError`` where a variable is no number."""
-        given = os.environ.get
+        """As the environment has it; raises ``Refused`` where a variable is no number."""
         return cls(
-            tries=max(0, int(given("GDAL_HTTP_MAX_RETRY", cls.tries - 1))) + 1,
-            pause=float(given("GDAL_HTTP_RETRY_DELAY", cls.pause)),
-            timeout=float(given("GDAL_HTTP_TIMEOUT", cls.timeout)),
-            requests=max(1, int(given("FUSECUBE_REQUESTS", cls.requests))),
+            tries=int(_number("GDAL_HTTP_MAX_RETRY", cls.tries - 1)) + 1,
+            pause=_number("GDAL_HTTP_RETRY_DELAY", cls.pause),
+            timeout=max(0.1, _number("GDAL_HTTP_TIMEOUT", cls.timeout)),
+            requests=max(1, int(_number("FUSECUBE_REQUESTS", cls.requests))),
         )
+
+
+def _number(variable: str, default: float) -> float:
+    """An environment variable that is a number, not below zero."""
+    given = os.environ.get(variable, "").strip()
+    try:
+        return max(0.0, float(given)) if given else default
+    except ValueError:
+        raise Refused(f"the environment variable {variable} is {given!r}; give a number.") from None
 
 
 @dataclass(frozen=True)

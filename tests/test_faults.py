@@ -172,7 +172,11 @@ def test_a_run_over_such_a_server_is_that_over_files_and_keeps_no_secret(remote,
     sound, _ = go(specification(archive, tmp_path / "sound.zarr", **less))
     out = tmp_path / "out"
     path = tmp_path / "spec.yaml"
-    path.write_text(yaml.safe_dump(specification(archive, out / "a.zarr", catalog=str(remote.catalog), **less)))
+    path.write_text(
+        yaml.safe_dump(
+            specification(archive, out / "a.zarr", catalog=str(remote.catalog), cluster={"workers": 1}, **less)
+        )
+    )
     done = fusecube("run", path)
     assert done.returncode == 0, done.stderr
     assert digest(Store(out / "a.zarr")) == digest(sound)

@@ -8,6 +8,7 @@ import time
 import pytest
 from servers import Faults, Tokens, serve_files, serve_tokens
 
+from pipeline.errors import Refused
 from pipeline.signing import FromEnvironment, Keyring, SharedAccess, Signature, basic, bearer, signer_of, signers
 from pipeline.transport import Patience, Transport
 
@@ -170,6 +171,13 @@ def test_an_installation_may_name_hosts_of_its_own(monkeypatch):
     assert signer_of("https://b.example:8443/c/x.tif", among).endpoint == "https://t.example"
     assert signer_of("https://b.example/c/x.tif", among) is None
     assert signer_of("https://x.c.example/x.tif", among).variable == "MY_TOKEN"
+
+
+@pytest.mark.parametrize("entry", ["a.example=https://t.example", "https://a.example", "https://a.example="])
+def test_hosts_that_are_named_wrongly_are_refused(monkeypatch, entry):
+    monkeypatch.setenv("FUSECUBE_SAS", entry)
+    with pytest.raises(Refused, match="FUSECUBE_SAS is not a list of https://host=…; correct it"):
+        signers()
 
 
 def test_a_signature_does_not_show_itself():

@@ -18,6 +18,7 @@ from servers import Faults, Files, FilesHandler, serve_files, serving
 
 import pipeline.access
 from pipeline.access import open_raster
+from pipeline.errors import Refused
 from pipeline.hosts import addresses
 from pipeline.remote import SPAN, Heads, merged
 from pipeline.signing import FromEnvironment, Keyring, bearer
@@ -332,3 +333,9 @@ def test_patience_as_gdal_users_know_it(monkeypatch):
     monkeypatch.setenv("GDAL_HTTP_TIMEOUT", "5")
     found = Patience.of_environment()
     assert (found.tries, found.timeout, found.pause) == (3, 5.0, Patience.pause)
+
+
+def test_patience_that_is_no_number_is_refused(monkeypatch):
+    monkeypatch.setenv("GDAL_HTTP_TIMEOUT", "long")
+    with pytest.raises(Refused, match="GDAL_HTTP_TIMEOUT is 'long'; give a number"):
+        Patience.of_environment()
