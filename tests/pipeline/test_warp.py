@@ -283,12 +283,18 @@ def test_decimal_coordinates_do_not_make_a_file_foreign_but_a_drift_does():
     assert how == "warped"
 
 
-def test_one_crs_under_two_names_is_one():
+@pytest.mark.parametrize(
+    ("crs", "other"),
+    [(SINUSOIDAL, CRS.from_proj4(SINUSOIDAL).to_wkt().replace("unknown", "MODIS Sinusoidal")), (ZONE33, "EPSG:25833")],
+    ids=[
+        "another name",
+        "another datum that is taken for the same",
+    ],  # WGS 84 and ETRS89, between which nothing is moved
+)
+def test_one_crs_under_two_names_is_one(crs, other):
     pixels = noise("uint16", (40, 40))
-    sphere = CRS.from_proj4(SINUSOIDAL).to_wkt().replace("unknown", "MODIS Sinusoidal")
-    found, how = File(pixels, north_up(463.3127, 0.0, 6671703.118), SINUSOIDAL).on(
-        Target(sphere, 0.0, 6671703.118, 463.3127, (40, 40)), np.uint16(0), nodata=0
-    )
+    target = Target(other, LEFT, TOP, 10.0, (40, 40))
+    found, how = File(pixels, north_up(10.0), crs).on(target, np.uint16(0), nodata=0)
     assert how == "native"
     np.testing.assert_array_equal(found, pixels)
 
@@ -339,7 +345,8 @@ def test_only_the_part_that_is_needed_is_read():
     file = File(noise("uint16"), around(TEN, ZONE32, 10, 10), ZONE32)
     with file.memory.open() as source:
         onto(Watched(source), Target(ZONE33, LEFT + 1000, TOP - 1000, 10.0, (50, 60)), NAN, Resampling.cubic, nodata=0)
-    # 60 pixels turned by the convergence of 4.8 degrees: 60 cos + 50 sin = 64 and 50 cos + 60 sin = 55, four each side more at most
+    # 60 pixels turned by the convergence of 4.8 degrees: 60 cos + 50 sin = 64 and 50 cos + 60 sin = 55, four more
+    # on each side at most
     assert len(asked) == 1
     assert asked[0][0] <= 55 + 8
     assert asked[0][1] <= 64 + 8
