@@ -215,7 +215,7 @@ def _parsed(feature: object, address: str, root: str, own: bool = False) -> pyst
 
     Relative addresses in it are relative to ``address`` where the document is its ``own``, else to its self link.
     """
-    named = str(feature.get("id"))[:60] if isinstance(feature, dict) else "?"
+    named = str(feature.get("id"))[:200] if isinstance(feature, dict) else "?"
     try:
         said = [link for link in _links(feature) if link.get("rel") == "self"]  # type: ignore[arg-type]
         with warnings.catch_warnings():

@@ -40,7 +40,10 @@ SENSES: Mapping[str, str] = {
 }
 """Sensor to what finds it in an item's own words; the first that does counts (HLS is also of Landsat)."""
 
-HARMONISED: Mapping[str, set[str]] = {"hls": {"landsat", "sentinel-2"}}
+HARMONISED: Mapping[str, set[str]] = {
+    "hls": {"landsat", "sentinel-2"},
+    "planet-fusion": {"planetscope", "landsat", "sentinel-2", "modis"},
+}
 """Sensors whose scenes are made of those of others, and may name them."""
 
 PICTURES = frozenset(("visual", "overview", "thumbnail", "preview", "browse", "rendered_preview"))
@@ -73,7 +76,13 @@ def sensor_named(words: str) -> str:
     >>> sensor_named("my-sentinel-2-cubes")
     'sentinel-2'
     """
-    return next((name for name, pattern in SENSES.items() if re.search(pattern, words.lower())), "")
+    return next(iter(_sensors_named(words)), "")
+
+
+def _sensors_named(words: str) -> list[str]:
+    """Every sensor that words name, but for those whose scenes another is made of."""
+    named = [name for name, pattern in SENSES.items() if re.search(pattern, words.lower())]
+    return [name for name in named if name not in HARMONISED.get(named[0], set())]
 
 
 def recognise(item: pystac.Item) -> Dialect:
@@ -94,11 +103,20 @@ def _recognised(item: pystac.Item) -> Dialect:
     mine = [d for d in DIALECTS if d.sensor == name]
     if known:
         _agree(item, known, own)
+    elif len(named := _sensors_named(words)) > 1:
+        raise Refused(
+            f"item {item.id} says of itself that it is of {' and '.join(named)}; name one in its collection or id."
+        )
     levels = {d.level for d in known}
     fitting = [d for d in mine if (d.level in levels if known else re.search(d.marks, words))]
     found = [(bool(re.search(d.marks, own)), bands, d in known, d) for d in fitting if (bands := len(located(item, d)))]
     if not found:
         raise Refused(f"item {item.id} {_why_none(item, name, bool(fitting))}.")
+    several = sorted({entry[3].level for entry in found if entry[0]})
+    if len(several) > 1 and not known:
+        raise Refused(
+            f"item {item.id} says of itself that it is {' and '.join(several)}; name one in its collection or id."
+        )
     return max(found, key=lambda entry: entry[:3])[3]
 
 

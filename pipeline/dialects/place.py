@@ -197,13 +197,14 @@ def bbox_of(item: pystac.Item, crs: str | None, extent: Bounds | None) -> Bounds
     bbox and extent lie apart.
     """
     given, derived = _given(item), _degrees(item, crs, extent) if crs and extent else None
-    if given is not None and _span(given) < 180:
-        if derived and _apart(given, derived):
-            raise Refused(
-                f"item {item.id} contradicts itself: its bbox and its extent in its projection lie apart; correct the item."
-            )
-        return given
     drawn = _drawn(item)
+    said = given or (_bounds(drawn) if drawn is not None else None)
+    if said and derived and _apart(said, derived):
+        raise Refused(
+            f"item {item.id} contradicts itself: its bbox and its extent in its projection lie apart; correct the item."
+        )
+    if given is not None and _span(given) < 180:
+        return given
     found = derived or (_bounds(drawn) if drawn is not None else given)
     if found is None:
         raise Refused(f"item {item.id} has no bbox in degrees, and none follows from its projection; correct the item.")
