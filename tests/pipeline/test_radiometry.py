@@ -41,7 +41,7 @@ def test_baseline_decides_the_offset(level, baseline, offset):
     assert coding(scene(level=level, **{"s2:processing_baseline": baseline}), "B04") == Coding(1e-4, offset, 0, 65535)
 
 
-@pytest.mark.parametrize(("applied", "offset"), [(True, 0.0), (False, OFFSET), (None, OFFSET)])
+@pytest.mark.parametrize(("applied", "offset"), [(True, 0.0), (False, OFFSET), (None, OFFSET), ("false", OFFSET)])
 def test_boa_offset_applied_wins_over_the_baseline_where_true(applied, offset):
     assert coding(scene(**BASELINE_5, **{"earthsearch:boa_offset_applied": applied}), "B04").offset == offset
 
