@@ -133,11 +133,10 @@ class BandReader:
 
 def explain(error: Exception, address: str) -> str:
     """One line that says why a file could not be read, without its place on this machine or any address."""
-    text = " ".join(str(error).split())
+    text = re.sub(r"/vsi\w+/[^\s'\",]*", "the file", " ".join(str(error).split()))  # as GDAL calls what it reads from
     place = address.partition(LAYER)[0]
     for part in (address, place, place.rsplit("/", 1)[-1]):
         text = text.replace(part, "the file")
-    text = re.sub(r"/vsi\w+/[^\s'\"]*", "the file", text)  # as GDAL calls what it is given to read from
     if isinstance(error, FileNotFoundError) and ABSENT in address:
         return text
     if "No such file" in text or "does not exist" in text or "HTTP response code: 404" in text:
