@@ -143,15 +143,26 @@ def _grid(item: pystac.Item, what: str, fields: Mapping[str, Any]) -> Bounds | N
                 f"item {item.id} states a grid of {what} that cannot be (proj:transform {str(transform)[:60]}, proj:shape "
                 f"{str(size)[:30]}); correct the item."
             )
-        return corners
-    if bounds is not None:
-        sides = _numbers(bounds, 4) or _flattened(_numbers(bounds, 6))
-        if sides is None or not _ordered(sides):
+        if bounds is not None and not _meet(corners, _sides(item, what, bounds)):
             raise Refused(
-                f"item {item.id} states a proj:bbox of {what} that cannot be ({str(bounds)[:60]}); correct the item."
+                f"item {item.id} contradicts itself: proj:bbox and grid of {what} lie apart; correct the item."
             )
-        return sides[0], sides[1], sides[2], sides[3]
-    return None
+        return corners
+    return None if bounds is None else _sides(item, what, bounds)
+
+
+def _sides(item: pystac.Item, what: str, bounds: object) -> Bounds:
+    """Bounds that ``proj:bbox`` states."""
+    sides = _numbers(bounds, 4) or _flattened(_numbers(bounds, 6))
+    if sides is None or not _ordered(sides):
+        raise Refused(
+            f"item {item.id} states a proj:bbox of {what} that cannot be ({str(bounds)[:60]}); correct the item."
+        )
+    return sides[0], sides[1], sides[2], sides[3]
+
+
+def _meet(one: Bounds, other: Bounds) -> bool:
+    return max(one[0], other[0]) < min(one[2], other[2]) and max(one[1], other[1]) < min(one[3], other[3])
 
 
 def _corners(transform: object, size: object) -> Bounds | None:
