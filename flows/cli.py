@@ -83,6 +83,7 @@ def demo(
     from flows.spec import validate
     from pipeline.simulated.archive import TILE
 
+    _whole_steps(size)
     catalog = _simulate(to / "archive", size, dates=2, clouds=0.06, seed=1)
     raw = {
         "flow": "sharpen",
@@ -103,19 +104,53 @@ def simulate(
     dates: Annotated[int, typer.Option(min=1, help="Acquisitions, five days apart; the first is clear.")] = 2,
     clouds: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the later ones under clouds.")] = 0.06,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same land.")] = 1,
+    sensors: Annotated[
+        str | None,
+        typer.Option(help="Let these watch from --start to --end, each on its own days; with commas between, or all."),
+    ] = None,
+    start: Annotated[str, typer.Option(help="First day of --sensors.")] = "2024-04-01",
+    end: Annotated[str, typer.Option(help="Last day of --sensors.")] = "2024-06-30",
 ) -> None:
-    """Write a simulated Sentinel-2 archive with known truth: L1C and L2A, COGs, a STAC catalog."""
-    catalog = _simulate(to, size, dates, clouds, seed)
+    """Write a simulated archive with known truth: COGs and a STAC catalog.
+
+    Sentinel-2 (L1C and L2A) on a few dates; or, with --sensors, any of sentinel-1, sentinel-2, landsat, modis, planetscope and
+    planet-fusion over months, in the words of the catalogs that serve them.
+    """
+    _whole_steps(size)
+    catalog = (
+        _campaign(to, size, clouds, seed, (sensors, start, end))
+        if sensors
+        else _simulate(to, size, dates, clouds, seed)
+    )
     say(f"catalog: {catalog}")
+
+
+def _campaign(to: Path, size: int, clouds: float, seed: int, watched: tuple[str, str, str]) -> Path:
+    from flows.spec import period
+    from pipeline.simulated.archive import simulate_campaign
+    from pipeline.simulated.streams import FIVE, Campaign
+
+    names, start, end = watched
+    try:
+        first, last = period(f"{start}/{end}")
+    except ValueError as error:
+        raise Refused(f"--start, --end: {error}") from None
+    chosen = FIVE if names == "all" else tuple(name.strip() for name in names.split(","))
+    campaign = Campaign(first.date(), last.date(), size, chosen, seed=seed, clouds=clouds)
+    with bar("simulating", len(campaign.passes())) as advance:
+        return simulate_campaign(to, campaign, told=lambda _: advance())
+
+
+def _whole_steps(size: int) -> None:
+    if size <= 0 or size % 6:
+        raise Refused(
+            f"--size {size} is not a multiple of 6 pixels (60 m); the nearest is {max(6, round(size / 6) * 6)}."
+        )
 
 
 def _simulate(to: Path, size: int, dates: int, clouds: float, seed: int) -> Path:
     from pipeline.simulated.archive import simulate as write
 
-    if size <= 0 or size % 6:
-        raise Refused(
-            f"--size {size} is not a multiple of 6 pixels (60 m); the nearest is {max(6, round(size / 6) * 6)}."
-        )
     with bar("simulating", dates * 2) as advance:
         return write(to, size, dates, clouds, seed, told=lambda _: advance())
 
@@ -233,7 +268,8 @@ def _run(prepared: "Prepared") -> tuple["Prepared", bool, bool]:
 
     path = prepared.spec.out
     mend(path)
-    job, work, failed = _adapt(prepared, *planned(prepared))
+    job, work = _register(prepared, *planned(prepared))
+    job, work, failed = _adapt(prepared, job, work)
     for line in failed:
         complain(line)
     if not work.todo:
@@ -254,6 +290,22 @@ def _run(prepared: "Prepared") -> tuple["Prepared", bool, bool]:
     if result.full:
         raise StoreFull(28, f"{path}: no space is left; {result.computed + result.held} chunks are kept")
     return prepared, result.computed > 0, result.complete and not failed
+
+
+def _register(prepared: "Prepared", job: "Job", work: "Plan") -> tuple["Job", "Plan"]:
+    """Hold every scene against its reference where that is asked for, and say what was found."""
+    from flows.registering import unregistered
+    from flows.road import registered
+
+    pairs = unregistered(job, prepared.scenes)
+    if not pairs:
+        return job, work
+    with bar("registering", len(pairs)) as advance:
+        job, work = registered(prepared, job, work, lambda found: advance())
+    for found in job.registrations:
+        place = f"{found.east:+.2f} m east, {found.south:+.2f} m south ({found.cells} cells agree)"
+        say(f"{found.scene}: {place if found.cells else 'no shift can be claimed'} beside {found.reference}")
+    return job, work
 
 
 def _adapt(prepared: "Prepared", job: "Job", work: "Plan") -> tuple["Job", "Plan", tuple[str, ...]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flows.adapting import adapt_day, missing, read_day, with_known
 from flows.prepare import Prepared
+from flows.registering import register_all, unregistered, with_registrations
 from pipeline import __version__
 from pipeline.errors import Refused
 from pipeline.growth import grow
@@ -14,6 +15,7 @@ from pipeline.job import Job, tasks
 from pipeline.models.weights import lessons
 from pipeline.plan import Plan, plan
 from pipeline.record import Record
+from pipeline.registration import Registration
 from pipeline.store import Contents, Store, contents_of, store_errors
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def planned(prepared: Prepared) -> tuple[Job, Plan]:
     _same_work(store.contents, prepared, path)
     _same_or_more(store.contents, prepared, path)
     job = replace(prepared.job, layout=store.contents.layout.grown(prepared.job.layout.area))
-    job = with_known(job, prepared.scenes, path)
+    job = with_registrations(with_known(job, prepared.scenes, path), prepared.scenes, path)
     return job, plan(job, prepared.scenes, store.ledger)
 
 
@@ -70,6 +72,18 @@ def opened(prepared: Prepared, job: Job, work: Plan) -> Store:
     wanted = contents_of(job, days, published, scenes, prepared.run, __version__, prepared.warnings)
     path = prepared.spec.out
     return grow(Store(path), wanted) if Store.exists(path) else Store.create(path, wanted)
+
+
+def registered(
+    prepared: Prepared, job: Job, work: Plan, watch: Callable[[Registration], None] | None = None
+) -> tuple[Job, Plan]:
+    """The job with where its scenes lie beside a reference, and what is left to do; the store keeps what is found."""
+    pairs = unregistered(job, prepared.scenes)
+    if not pairs:
+        return job, work
+    store = opened(prepared, job, work)
+    register_all(pairs, store.path, watch or (lambda found: None))
+    return planned(prepared)
 
 
 def adapted(

@@ -10,6 +10,7 @@ from flows.area import place
 from flows.spec import Spec
 from pipeline.encoding import encoding
 from pipeline.errors import Refused
+from pipeline.harmonise.steps import Harmony
 from pipeline.job import Job
 from pipeline.lattice import Lattice, Layout
 from pipeline.models.declaration import FusionModel
@@ -17,6 +18,7 @@ from pipeline.models.registry import PLAIN, declare, offered, sharpening, with_w
 from pipeline.models.weights import shipped
 from pipeline.scene import Scene
 from pipeline.sensors import SENTINEL2
+from pipeline.sensors.responses import known
 
 SENSOR = SENTINEL2
 
@@ -53,6 +55,7 @@ model: light
 # max_cloud: 30         # percent of a scene
 # mask: [cloud, shadow, near]   # flags whose pixels become nodata
 # dilate: 100             # metres around clouds and shadows that are flagged as near
+# harmonise: {{nbar: true, platform: sentinel-2a, coregister: check}}   # steps that make dates comparable; all off by default
 
 grid: {{crs: auto, resolution: 10}}
 chunk: 1200             # pixels; larger reads less, smaller needs less memory; a network works in tiles of 600
@@ -83,6 +86,12 @@ def job(spec: Spec, scenes: Sequence[Scene]) -> Job:
         mask=tuple(sorted(set(spec.mask))),
         dilate=spec.dilate,
         clip=where.clip,
+        harmony=Harmony(
+            nbar=spec.harmonise.nbar,
+            platform=known(spec.harmonise.platform) if spec.harmonise.platform else "",
+            corrects=spec.harmonise.coregister == "correct",
+        ),
+        coregister=spec.harmonise.coregister,
         projected=spec.consistent,
         adapt=(ADAPT if spec.adapt is None else spec.adapt) if model.weights else 0,
     )

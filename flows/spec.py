@@ -54,6 +54,20 @@ class Grid(Strict):
     )
 
 
+class Harmonise(Strict):
+    """What makes images comparable; all off by default."""
+
+    nbar: bool = Field(
+        False, description="Bring reflectance to a view from above (c-factor); needs angles in the items."
+    )
+    platform: str | None = Field(
+        None, description="Bands as this platform would see them, such as sentinel-2a or landsat-8."
+    )
+    coregister: Literal["off", "check", "correct"] = Field(
+        "off", description="Hold each scene against the clearest of its tile; correct also puts it in its place."
+    )
+
+
 class Cluster(Strict):
     """Where the work runs."""
 
@@ -96,6 +110,7 @@ class Spec(Strict):
     chunk: int = Field(1200, gt=0, description="Edge of a chunk in pixels of the result, whole steps of the lattice.")
     mask: tuple[str, ...] = Field((), description="Flags whose pixels are written as nodata, such as cloud, shadow.")
     dilate: int = Field(0, ge=0, le=2000, description="Metres by which clouds and shadows are dilated; mask: near.")
+    harmonise: Harmonise = Harmonise()
     encoding: str = Field("uint16", description="uint16 (1e-4 reflectance) or float32.")
     cluster: Cluster = Cluster()
     out: Path = Field(description="Where the Zarr store goes.")

@@ -14,7 +14,7 @@ only from lines above its own)::
     stac, reader, region
     catalog, cube
     mosaic
-    clearness, tree
+    clearness, registration, tree
     models (declaration, architectures, weights, registry; layers, gates, then one network a file; sharpener)
     inference
     job, record

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.ledger import FOLDER
-from pipeline.store import DRAFT, WEIGHTS, Contents, Store, describe, store_errors
+from pipeline.store import DRAFT, REGISTRATION, WEIGHTS, Contents, Store, describe, store_errors
 
 ARRAYS = {"reflectance": ("time", "band", "y", "x"), "flags": ("time", "y", "x")}
 
@@ -67,7 +67,7 @@ def _carry_over(source: Path, have: Contents, draft: Path, target: Contents) -> 
             place["y"] += north
             place["x"] += west
             _link(old, draft.joinpath(array, "c", *(str(place[d]) for d in dims)))
-    for folder in (FOLDER, "preview", WEIGHTS):
+    for folder in (FOLDER, "preview", WEIGHTS, REGISTRATION):
         for old in (source / folder).rglob("*"):
             if old.is_file() and old.suffix not in (".trouble", ".draft"):  # of these the next run knows better
                 _link(old, draft / old.relative_to(source))

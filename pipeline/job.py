@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.consistency import VERSION as PROJECTION
 from pipeline.consistency import projection_reach
@@ -15,6 +15,7 @@ from pipeline.encoding import Encoding
 from pipeline.harmonise.steps import AS_MEASURED, Harmony
 from pipeline.lattice import Box, Chunk, Layout
 from pipeline.models.declaration import FusionModel
+from pipeline.registration import Registration
 from pipeline.scene import Group, Scene, groups, mosaic_order
 
 
@@ -44,6 +45,10 @@ class Job:
     """Steps for which the weights are first adapted to each day's scenes; 0 for the weights as they are."""
     harmony: Harmony = AS_MEASURED
     """Steps of harmonisation."""
+    coregister: Literal["off", "check", "correct"] = "off"
+    """Whether scenes are held against a reference, and put in its place."""
+    registrations: tuple[Registration, ...] = ()
+    """Where scenes were found to lie."""
     clearness: Clearness | None = None
     """How clear each image is, cell by cell, where an input takes the clearest; by cloud cover of scenes where ``None``."""
     adapted: tuple[tuple[date, str, Path], ...] = ()

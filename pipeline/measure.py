@@ -52,6 +52,7 @@ def measure(job: Job, task: Task, journal: Journal, chunk: Measured, seconds: Ma
         weights=job.model_on(task.day).weights,
         readings=readings,
         failures=failures,
+        shifts={r.scene: (r.east, r.south, r.confidence) for r in job.registrations if r.scene in used},
         flags={
             f.name: int(((flags & np.uint16(f)) > 0).sum()) for f in Flag if f.name and (flags & np.uint16(f)).any()
         },

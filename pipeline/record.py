@@ -41,6 +41,8 @@ class Record:
     """How the pixels of each band came (``native``, ``repeated``, ``averaged``, ``warped``), over all scenes."""
     failures: tuple[Failure, ...]
     """Files that could not be read: nodata in this chunk."""
+    shifts: Mapping[str, tuple[float, float, float]]
+    """Scenes that were held against a reference: metres east, metres south, confidence from 0 to 1."""
     flags: Mapping[str, int]
     """Pixels that carry each flag."""
     bands: Mapping[str, BandSums]
@@ -78,6 +80,7 @@ class Record:
         raw["box"] = Box(**raw["box"])
         raw["scenes"] = tuple(raw["scenes"])
         raw["readings"] = {band: tuple(ways) for band, ways in raw["readings"].items()}
+        raw["shifts"] = {scene: tuple(found) for scene, found in raw["shifts"].items()}
         raw["failures"] = tuple(Failure(**f) for f in raw["failures"])
         raw["bands"] = {band: BandSums(**sums) for band, sums in raw["bands"].items()}
         raw["consistency"] = {band: PairSums(**sums) for band, sums in raw["consistency"].items()}

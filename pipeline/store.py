@@ -40,6 +40,9 @@ INNER = 300
 WEIGHTS = "weights"
 """Folder of adapted weights in a store."""
 
+REGISTRATION = "registration"
+"""Folder of where scenes lie beside their references, one small file a scene."""
+
 DRAFT = ".growing"
 """Ending of a store that is being made."""
 
@@ -320,5 +323,5 @@ def _consolidate(path: Path) -> None:
     """One document of metadata, so that opening lists nothing."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-        warnings.filterwarnings("ignore", f"Object at ({FOLDER}|{WEIGHTS}) is not recognized")
+        warnings.filterwarnings("ignore", f"Object at ({FOLDER}|{WEIGHTS}|{REGISTRATION}) is not recognized")
         zarr.consolidate_metadata(path)

@@ -105,7 +105,14 @@ def tree_of(
         for resolution in sorted({band.resolution for band in wanted}):
             names = tuple(band.name for band in wanted if band.resolution == resolution)
             nodes[f"/{name}/{resolution}m"] = _dataset(Node(layout, resolution, names, here, harmony))
-    return xr.DataTree.from_dict(nodes)
+    tree = xr.DataTree.from_dict(nodes)
+    tree.attrs = {
+        "title": f"{', '.join(dict.fromkeys(g.sensor for g in made))} on one reference grid",
+        "crs": layout.lattice.crs,
+        "step": f"{float(layout.lattice.step):g} m",
+        "days": f"{made[0].day} to {made[-1].day}" if made else "",
+    }
+    return tree
 
 
 def bands_of(scenes: Sequence[Scene], wanted: Sequence[str] | None) -> list[Band]:
@@ -125,16 +132,19 @@ def _dataset(node: Node) -> xr.Dataset:
     lattice, table = node.layout.lattice, sensor(node.groups[0].sensor)
     geobox = lattice.geobox(node.layout.frame, node.resolution)
     product = table.product(node.groups[0].level)
-    coords = {
+    coords: dict[str, Any] = {
         "time": np.array([g.acquired.replace(tzinfo=None) for g in node.groups], "datetime64[ns]"),
         "band": list(node.bands),
         "y": geobox.coords["y"].values,
         "x": geobox.coords["x"].values,
         "id": ("time", [" ".join(s.id for s in g.scenes) for g in node.groups]),
         "platform": ("time", [" ".join(dict.fromkeys(s.platform for s in g.scenes)) for g in node.groups]),
-        "cloud_cover": ("time", [g.cloud_cover for g in node.groups], {"units": "percent"}),
-        "wavelength": ("band", [table.band(b).center for b in node.bands], {"units": "nm"}),
     }
+    if table.grouped_by == "track":
+        coords["track"] = ("time", [g.track for g in node.groups], {"long_name": "relative orbit and datatake"})
+    else:
+        coords["cloud_cover"] = ("time", [g.cloud_cover for g in node.groups], {"units": "percent"})
+        coords["wavelength"] = ("band", [table.band(b).center for b in node.bands], {"units": "nm"})
     times, (rows, cols) = (1,) * len(node.groups), node.chunks
     values = da.map_blocks(
         _values,

@@ -12,7 +12,7 @@ from distributed import Client
 
 from cluster.local import local
 from flows.prepare import prepare
-from flows.road import Result, adapted, execute, planned
+from flows.road import Result, adapted, execute, planned, registered
 from flows.spec import validate
 from pipeline.models.registry import bicubic, build, sharpening
 from pipeline.models.weights import Card, save
@@ -90,7 +90,7 @@ def go(client: Client) -> Callable[[dict], tuple[Store, Result]]:
 
     def run(raw: dict) -> tuple[Store, Result]:
         prepared = prepare(validate(raw))
-        job, work, _ = adapted(prepared, *planned(prepared))
+        job, work, _ = adapted(prepared, *registered(prepared, *planned(prepared)))
         result = execute(client, prepared, job, work)
         return Store(prepared.spec.out), result
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from pipeline.harmonise.bandpass import adjustment, bandpass
-from pipeline.harmonise.nbar import angles_of, nbar
+from pipeline.harmonise.bandpass import adjustment, bandpass, platform_of
+from pipeline.harmonise.nbar import angles_of, factor, nbar
 from pipeline.scene import Scene
 from pipeline.sensors import LANDSAT, MODIS, PLANETSCOPE, SENTINEL2, Sensor, sensor
 from pipeline.sensors.responses import known
@@ -39,13 +39,21 @@ class Harmony:
                 return geobox.translate_pix(east / geobox.resolution.x, -south / geobox.resolution.y)
         return geobox
 
+    def check(self, scene: Scene, bands: Sequence[str]) -> None:
+        """Raise ``Refused`` where metadata already tell that a step cannot be done for a scene."""
+        names = self.needs(scene, bands)
+        if self.nbar and _reflects(scene):
+            angles = angles_of(scene)
+            for name in names:
+                factor(sensor(scene.sensor).band(name).common, angles)
+
     def needs(self, scene: Scene, bands: Sequence[str]) -> tuple[str, ...]:
         """The bands of a scene that must be read to give ``bands``."""
         wanted = dict.fromkeys(bands)
         for band in bands:
             like = self._like(scene, band)
             if like:
-                wanted |= dict.fromkeys(adjustment(like, scene.platform, self.platform).gains)
+                wanted |= dict.fromkeys(adjustment(like, platform_of(scene), self.platform).gains)
         return tuple(wanted)
 
     def applied(
@@ -62,13 +70,15 @@ class Harmony:
         out = []
         for band in bands:
             like = self._like(scene, band)
-            out.append(bandpass(values, like, scene.platform, self.platform) if like else values[band])
+            out.append(bandpass(values, like, platform_of(scene), self.platform) if like else values[band])
         return out
 
     def _like(self, scene: Scene, band: str) -> str:
         """The band of the wanted platform that has the common name of a scene's band; empty where nothing is to change."""
         common = sensor(scene.sensor).band(band).common
-        if not self.platform or not _reflects(scene) or not common or known(scene.platform) == known(self.platform):
+        if not self.platform or not _reflects(scene) or not common:
+            return ""
+        if platform_of(scene) == known(self.platform):
             return ""
         return next((b.name for b in _sensor_of(self.platform).bands if b.common == common), "")
 

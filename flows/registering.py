@@ -1,0 +1,57 @@
+"""The co-registration check of a run: each scene beside a reference of its tile, looked at once and kept in the store."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from pipeline.job import Job, fingerprint
+from pipeline.registration import Registration, references, register, shifts
+from pipeline.scene import Scene
+from pipeline.store import REGISTRATION, store_errors
+
+VERSION = 1
+"""Raised whenever the same scenes would be found to lie elsewhere."""
+
+
+def with_registrations(job: Job, scenes: tuple[Scene, ...], store: Path) -> Job:
+    """The job with what a store knows of where its scenes lie."""
+    if job.coregister == "off":
+        return job
+    found = []
+    for scene, reference in _pairs(scenes):
+        file = _file(scene, reference, store)
+        if file.exists():
+            found.append(Registration(**json.loads(file.read_text())))
+    harmony = replace(job.harmony, shifts=shifts(found) if job.harmony.corrects else ())
+    return replace(job, registrations=tuple(found), harmony=harmony)
+
+
+def unregistered(job: Job, scenes: tuple[Scene, ...]) -> list[tuple[Scene, Scene]]:
+    """Scenes that are still to be compared, each with its reference."""
+    known = {found.scene for found in job.registrations}
+    return [] if job.coregister == "off" else [pair for pair in _pairs(scenes) if pair[0].id not in known]
+
+
+def register_all(pairs: list[tuple[Scene, Scene]], store: Path, told: Callable[[Registration], None]) -> None:
+    """Compare scenes with their references and keep what is found."""
+    for scene, reference in pairs:
+        found = register(scene, reference)
+        file = _file(scene, reference, store)
+        with store_errors():
+            file.parent.mkdir(exist_ok=True)
+            draft = file.with_suffix(".draft")
+            draft.write_text(json.dumps(asdict(found)))
+            draft.replace(file)
+        told(found)
+
+
+def _pairs(scenes: tuple[Scene, ...]) -> list[tuple[Scene, Scene]]:
+    """Each scene and its reference, references themselves left out."""
+    best = references(scenes)
+    return [(scene, best[scene.id]) for scene in scenes if best[scene.id].id != scene.id]
+
+
+def _file(scene: Scene, reference: Scene, store: Path) -> Path:
+    name = fingerprint([VERSION, *([s.id, s.revision] for s in (scene, reference))])
+    return store / REGISTRATION / f"{name}.json"

@@ -1,0 +1,88 @@
+"""How far each scene's ground lies from where a reference has it: looked at once per scene, on anchored cells."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from pipeline.flags import CLOUDY
+from pipeline.harmonise.coregister import Peak, agreed, anchored, peak
+from pipeline.lattice import Lattice
+from pipeline.mosaic import lay, lay_quality
+from pipeline.reader import Journal
+from pipeline.scene import Scene
+from pipeline.sensors import Band, sensor
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Where a scene's ground lies beside its reference's."""
+
+    scene: str
+    """Item id of the scene."""
+    reference: str
+    """Item id of the reference."""
+    east: float
+    """Metres by which its ground lies too far east."""
+    south: float
+    """Metres by which it lies too far south."""
+    confidence: float
+    """How far the cells agree, 0 to 1; 0 where no shift can be claimed."""
+    cells: int
+    """How many cells agree."""
+
+
+def references(scenes: Iterable[Scene]) -> dict[str, Scene]:
+    """The reference of each scene, by its id: of its sensor and tile the least cloudy, then the oldest."""
+    tiles: dict[tuple[str, str, str | None], list[Scene]] = {}
+    for scene in scenes:
+        tiles.setdefault((scene.sensor, scene.tile, scene.crs), []).append(scene)
+    best = {key: min(group, key=lambda s: (s.cloud_cover, s.acquired, s.id)) for key, group in tiles.items()}
+    return {scene.id: best[key] for key, group in tiles.items() for scene in group}
+
+
+def register(scene: Scene, reference: Scene) -> Registration:
+    """Where a scene's ground lies beside that of a reference of the same CRS, by the band that ``compared`` names."""
+    band = compared(scene)
+    peaks = [] if band is None else list(_peaks(scene, reference, band))
+    found = agreed(peaks)
+    if found is None or band is None:
+        return Registration(scene.id, reference.id, 0.0, 0.0, 0.0, 0)
+    east, south = found.cols * band.resolution, found.rows * band.resolution
+    rounded = round(east, 3), round(south, 3)
+    return Registration(scene.id, reference.id, *rounded, round(found.confidence, 4), found.cells)
+
+
+def compared(scene: Scene) -> Band | None:
+    """The band whose images are compared: red; ``None`` for a sensor without it, such as a radar."""
+    return next((b for b in sensor(scene.sensor).bands if b.common == "red" and b.name in scene.assets), None)
+
+
+def _peaks(scene: Scene, reference: Scene, band: Band) -> Iterable[Peak | None]:
+    """The shift of each cell that both scenes reach."""
+    if not scene.crs or scene.crs != reference.crs or not scene.extent or not reference.extent:
+        return
+    lattice = Lattice(scene.crs, Fraction(band.resolution), Fraction(band.resolution))
+    common = lattice.box(scene.extent).intersection(lattice.box(reference.extent))
+    if common is None:
+        return
+    whole = lattice.geobox(common)
+    for rows, cols in anchored(tuple(whole.shape), origin=(common.top, common.left)):
+        cell = whole[rows, cols]
+        yield peak(_clear(scene, cell, band), _clear(reference, cell, band))
+
+
+def _clear(scene: Scene, geobox: GeoBox, band: Band) -> NDArray[np.float32]:
+    """A band on the pixels of a GeoBox, (rows, cols), NaN under clouds and their shadows."""
+    journal = Journal()
+    values = lay([scene], geobox, [band.name], journal).values[0]
+    cloudy = (lay_quality([scene], geobox, journal).flags & CLOUDY) > 0
+    return np.where(cloudy, np.float32(np.nan), values)
+
+
+def shifts(found: Sequence[Registration]) -> tuple[tuple[str, float, float], ...]:
+    """What ``pipeline.harmonise.steps.Harmony`` needs to put scenes right: those that a shift can be claimed for."""
+    return tuple((r.scene, r.east, r.south) for r in found if r.cells and (r.east or r.south))
