@@ -17,7 +17,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
-from pipeline.radiometry import coding
+from pipeline.radiometry import as_read, coding, decode
 from pipeline.reader import ABSENT, BandReader, Journal
 from pipeline.scene import Asset, Scene
 from pipeline.sensors import Quality, sensor
@@ -27,6 +27,8 @@ def read(
     scenes: Sequence[Scene], geobox: GeoBox, bands: Sequence[str], journal: Journal | None = None, chunk: int = -1
 ) -> xr.DataArray:
     """Digital numbers of scenes on the pixels of ``geobox``: lazy, (time, band, y, x), one time a scene, in their order.
+
+    Decibels and amplitudes come as the power that they mean (``pipeline.radiometry.as_read``).
 
     Parameters
     ----------
@@ -45,11 +47,13 @@ def read(
     if bands[0] in layers:
         layer = layers[bands[0]]
         dtype, nodata, resampling = _type(layer, scenes[0].assets.get(layer.name)), float(layer.nodata), Resampling.mode
-        valid = (-inf, inf)
+        valid, power = (-inf, inf), None
     else:
-        how = coding(scenes[0], bands[0])
+        stated = coding(scenes[0], bands[0])
+        how = as_read(stated)
+        power = None if how is stated else partial(decode, how=stated)
         dtype, nodata = np.dtype(how.dtype), float("nan") if how.nodata is None else how.nodata
-        resampling = Resampling.bilinear if dtype.kind == "f" or how.law != "linear" else Resampling.cubic
+        resampling = Resampling.bilinear if dtype.kind == "f" else Resampling.cubic
         valid = (-inf if how.low is None else how.low, inf if how.high is None else how.high)
     bounds = tuple(geobox.boundingbox.bbox)
     epsg = _epsg(geobox)
@@ -69,7 +73,7 @@ def read(
         xy_coords="center",
         properties=False,
         band_coords=False,
-        reader=partial(BandReader, journal=journal, valid=valid),
+        reader=partial(BandReader, journal=journal, valid=valid, decode=power),
     )
     if cube.shape[-2:] != geobox.shape:
         raise AssertionError(f"stackstac made {cube.shape[-2:]} pixels of a window of {geobox.shape}")

@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 from pipeline.cube import read
 from pipeline.flags import flagged
 from pipeline.harmonise.steps import AS_MEASURED, Harmony
-from pipeline.radiometry import coding, decode, without_border_noise
+from pipeline.radiometry import as_read, coding, decode, without_border_noise
 from pipeline.reader import Journal
 from pipeline.scene import Scene, touching
 from pipeline.sensors import Coding, sensor
@@ -50,7 +50,7 @@ def lay(
             how = coding(scene, band)
             if how.saturated is not None and band in bands and plane.max() == how.saturated:
                 saturated |= (plane == how.saturated) & missing[bands.index(band)]
-            values[band] = decode(plane, how)
+            values[band] = decode(plane, as_read(how))
             if scene.sensor == "sentinel-1":
                 values[band] = without_border_noise(values[band])
         for index, plane in enumerate(harmony.applied(scene, bands, values)):

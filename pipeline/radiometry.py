@@ -217,6 +217,14 @@ def _decoded(numbers: NDArray, how: Coding) -> NDArray[np.float32]:
     return np.where(np.isfinite(values), values, np.float32(np.nan))
 
 
+def as_read(how: Coding) -> Coding:
+    """The coding of what ``pipeline.cube.read`` gives of files of a coding.
+
+    Decibels and amplitudes may not be averaged, so they are read as the power that they mean; else digital numbers stay.
+    """
+    return how if how.law == "linear" else Coding(1.0, 0.0, None, None, "float32")
+
+
 def without_border_noise(power: NDArray[np.float32]) -> NDArray[np.float32]:
     """Linear backscatter of any shape, NaN where it is too weak to be land (``LEAST_POWER``)."""
     return np.where(power > LEAST_POWER, power, np.float32(np.nan))

@@ -21,7 +21,7 @@ from stackstac.raster_spec import RasterSpec
 
 from pipeline.access import ANEW, LAYER, may_pass, open_raster, split_layer
 from pipeline.errors import Refused
-from pipeline.warp import Target, onto
+from pipeline.warp import Decode, Target, onto
 
 ABSENT = "absent:"
 """Address of a band that the item does not list: read as nodata, and named in the journal."""
@@ -68,6 +68,7 @@ class BandReader:
         fill_value: int | float,
         journal: Journal | None = None,
         valid: tuple[float, float] = (-inf, inf),  # least and greatest number that counts as measured
+        decode: Decode | None = None,  # what makes of its numbers a quantity that may be averaged
         **unused: Any,  # scale_offset, gdal_env, errors_as_nodata: stackstac's own ways of doing what is done here
     ) -> None:
         self.url = url
@@ -77,6 +78,7 @@ class BandReader:
         self.fill = np.asarray(fill_value, self.dtype)
         self.journal = journal
         self.valid = valid
+        self.decode = decode
 
     def read(self, window: Window, **unused: Any) -> NDArray[Any]:
         """Pixels of a window of the grid, (rows, cols)."""
@@ -122,10 +124,18 @@ class BandReader:
             if index > source.count:
                 raise OSError(f"the file has {source.count} bands where number {index} is wanted")
             held = source.dtypes[index - 1]
-            if not np.can_cast(held, self.dtype):
+            if self.decode is None and not np.can_cast(held, self.dtype):
                 raise OSError(f"the file holds {held} where {self.dtype} digital numbers are expected")
-            nodata = float(self.fill)
-            return onto(source, target, self.fill, self.resampling, nodata=nodata, valid=self.valid, index=index)
+            return onto(
+                source,
+                target,
+                self.fill,
+                self.resampling,
+                nodata=float(self.fill),
+                valid=self.valid,
+                index=index,
+                decode=self.decode,
+            )
 
     def close(self) -> None:
         """Nothing is held open between reads."""

@@ -56,6 +56,9 @@ HELD = 1 << 24
 POINTS = 1 << 16
 """Positions that are sampled at once."""
 
+Decode = Callable[[NDArray[Any]], NDArray[Any]]
+"""From the numbers of a file to a quantity, of any shape."""
+
 KERNELS: dict[Resampling, Kernel] = {
     Resampling.cubic: cubic,
     Resampling.bilinear: bilinear,
@@ -73,6 +76,7 @@ def onto(
     nodata: float | None,
     valid: tuple[float, float] = (-inf, inf),
     index: int = 1,
+    decode: Decode | None = None,
 ) -> tuple[NDArray[Any], str]:
     """Pixels of a band of ``source`` on the target grid, and the way they came.
 
@@ -99,6 +103,9 @@ def onto(
         Least and greatest number that counts as measured.
     index
         The band, from 1.
+    decode
+        What makes of the file's numbers a quantity that may be averaged, NaN where not measured: decibels may not be.
+        ``None`` where the numbers themselves may.
 
     Raises
     ------
@@ -109,7 +116,7 @@ def onto(
     """
     if resampling not in KERNELS:
         raise ValueError(f"resampling is one of {', '.join(r.name for r in KERNELS)}, not {resampling.name}")
-    band = Band(source, index, nodata, valid, fill)
+    band = Band(source, index, nodata, valid, fill, decode)
     placement = Placement(source, target)
     if placement.same_crs and source.transform.b == source.transform.d == 0 and source.transform.e < 0:
         coarser, finer = _nested(placement)
@@ -136,6 +143,8 @@ class Band:
     """Least and greatest number that counts as measured."""
     fill: NDArray[Any]
     """What stands there in the result."""
+    decode: Decode | None
+    """What makes of numbers a quantity that may be averaged."""
 
     def read(self, top: int, left: int, bottom: int, right: int) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Numbers of the file, which may be asked for beyond its edges, and where they are valid."""
@@ -145,10 +154,13 @@ class Band:
         if not empty:
             window = Window.from_slices((first_row, last_row), (first_col, last_col))
             inside = self.source.read(self.index, window=window)
+            if self.decode:
+                inside = self.decode(inside)
             valid = self._valid(inside)
             if inside.shape == (bottom - top, right - left):
                 return inside, valid
-        numbers = np.zeros((bottom - top, right - left), self.source.dtypes[self.index - 1])
+        held = self.fill.dtype if self.decode else self.source.dtypes[self.index - 1]
+        numbers = np.zeros((bottom - top, right - left), held)
         mask = np.zeros(numbers.shape, bool)
         if not empty:
             place = slice(first_row - top, last_row - top), slice(first_col - left, last_col - left)
