@@ -100,7 +100,7 @@ class Scene:
             "s2:product_uri",
             "updated",
         )
-        return ";".join(f"{key}={self.properties[key]}" for key in keys if key in self.properties)
+        return ";".join([*(f"{key}={self.properties[key]}" for key in keys if key in self.properties), self.processed])
 
 
 def mosaic_order(scene: Scene) -> tuple[float, float, str]:
@@ -181,10 +181,17 @@ def groups(scenes: Iterable[Scene]) -> list[Group]:
     """
     found: dict[tuple[str, str, date, str], list[Scene]] = {}
     for scene in sorted(newest(scenes), key=mosaic_order):
-        track = scene.track if sensor(scene.sensor).grouped_by == "track" else ""
+        track = (scene.track or _half(scene)) if sensor(scene.sensor).grouped_by == "track" else ""
         found.setdefault((scene.sensor, scene.level, scene.solar_day, track), []).append(scene)
     made = [Group(*key, scenes=tuple(members)) for key, members in found.items()]
     return sorted(made, key=lambda g: (g.day, g.acquired, g.sensor, g.level, g.track))
+
+
+def _half(scene: Scene) -> str:
+    """Which of a radar's passes of a day a scene is of, where its item states no orbit: they lie half a day apart."""
+    west, _, east, _ = scene.bbox
+    hour = (scene.acquired + timedelta(hours=(west + east) / 30)).hour
+    return "morning" if hour < 12 else "evening"
 
 
 def touching(scenes: Iterable[Scene], geobox: GeoBox) -> list[Scene]:

@@ -203,6 +203,16 @@ def ramp(crs, left, top, size, shape, plane):
     return plane(east, north).astype(np.float32)
 
 
+@pytest.mark.parametrize(("unit", "values"), [("dB", [-10.0, -20.0]), ("amplitude", [0.1**0.5, 0.1])])
+def test_decibels_and_amplitudes_are_averaged_as_power(tmp_path, unit, values):
+    # powers of 0.1 and 0.01 in alternate columns: the mean of a coarser pixel is 0.055, not 10^-1.5 = 0.032
+    pixels = np.tile(np.array(values, np.float32), (12, 6))
+    asset = Asset(write(tmp_path / "vv.tif", pixels), unit=unit, dtype="float32")
+    radar = scene("S1", {"VV": asset}, sensor="sentinel-1", level="GEO", properties={})
+    found = lay([radar], window(6, 6, size=20.0), ["VV"]).values
+    np.testing.assert_allclose(found, 0.055, rtol=1e-5)
+
+
 def test_a_mosaic_across_a_utm_zone_border_keeps_every_scene_in_its_place(tmp_path):
     """A scene of zone 32 is warped onto the grid of zone 33, where the other scene is untouched."""
     # 12 degrees east, 52 north, is 500000 - 3 degrees of easting in zone 33: 294 km or so

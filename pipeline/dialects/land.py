@@ -68,6 +68,7 @@ LANDSAT_DIALECTS = (
     ),
     generic(LANDSAT, "L2", _L2),
     generic(LANDSAT, "ARD", _ARD),
+    generic(LANDSAT, "L1-PRE", r"\bl[coet][4-8]\d{13}[a-z]{3}\d\d"),  # ids before there were collections
 )
 
 # HLS Product User Guide v2.0, tables 3 and 4: numbers of bands are those of the instrument.

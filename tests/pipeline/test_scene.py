@@ -189,3 +189,10 @@ def test_scenes_on_either_side_of_the_antimeridian_touch_a_window_across_it():
     across = scene("across", bbox=(179.5, -18.0, -179.5, -17.0), crs=None)
     berlin = scene("Berlin", bbox=(13.0, 52.0, 14.0, 53.0), crs="EPSG:32633")
     assert names(touching([west, east, across, berlin], window)) == ["west", "east", "across"]
+
+
+def test_radar_scenes_that_state_no_orbit_are_told_apart_by_the_half_of_the_day():
+    # at 14.5 degrees east the sun is 58 minutes ahead: 5:20 is a morning's, 17:20 an evening's
+    radar = {"sensor": "sentinel-1", "level": "RTC"}
+    morning, evening = scene("M", after=-5 * 3600, **radar), scene("E", after=7 * 3600, **radar)
+    assert [(g.track, names(g.scenes)) for g in groups([evening, morning])] == [("morning", ["M"]), ("evening", ["E"])]
