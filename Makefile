@@ -29,6 +29,8 @@ test: lint  ## the whole suite
 bench: setup  ## measurements, printed; on an idle machine
 	$(BIN)/python tests/benchmarks/stages.py
 	$(BIN)/python tests/benchmarks/throughput.py
+	$(BIN)/python -m pip install --quiet --editable ".[bench]"
+	$(BIN)/python tests/benchmarks/readers.py
 
 clean:  ## everything that was made
 	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
