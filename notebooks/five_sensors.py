@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Five sensors on one reference grid
 #
-# A simulated country, watched for a spring by Sentinel-1, Sentinel-2, Landsat, MODIS and PlanetScope: every sensor with its
-# own bands, blur, pixel grid, projection, clouds and coding. One line puts them on one grid; nothing is read until it is looked at.
-# Against a real catalog the same lines hold: name its address instead of the path.
+# A simulated country, watched for a spring by Sentinel-1, Sentinel-2, Landsat, MODIS and PlanetScope: every sensor with
+# its own bands, blur, pixel grid, projection, clouds and coding. One line puts them on one grid; nothing is read until it is
+# looked at. Against a real catalog the same lines hold: name its address instead of the path.
 
 # %%
 from datetime import UTC, date, datetime
@@ -39,7 +39,7 @@ if not catalog.exists():
 # %%
 query = Query(str(catalog), SENTINEL2, datetime(2024, 4, 1, tzinfo=UTC), datetime(2024, 5, 20, 23, tzinfo=UTC))
 tree = assemble(query, sensors=FIVE)
-tree
+tree  # noqa: B018  (a notebook shows it)
 
 # %% [markdown]
 # ## The same ground, seen by five sensors
@@ -80,8 +80,8 @@ figure.savefig(folder / "five-sensors.png", dpi=72)
 # %% [markdown]
 # ## A time series without clouds, beside the truth
 #
-# Reflectance and flags share their pixels, so what is cloudy drops out in a line. The land is simulated, so the truth of any
-# day is known for any sensor: here NDVI over the middle of the land.
+# Reflectance and flags share their pixels, so what is cloudy drops out in a line. The land is simulated, so the truth of
+# any day is known for any sensor: here NDVI over the middle of the land.
 
 # %%
 half = SIZE * 5
