@@ -70,8 +70,8 @@ def assemble(query: Query, sensors: Sequence[str] = (), crs: str = "auto", **opt
     if not scenes:
         raise Refused(f"no scene of {', '.join(names)} answers the query; widen its bbox or its time.")
     target = metric(commonest_crs(scenes) if crs == "auto" else crs)
-    bbox = query.bbox or _around(scenes)
-    area = projected(box(*bbox, "EPSG:4326"), target)
+    west, south, east, north = query.bbox or _around(scenes)
+    area = projected(box(west, south, east if east > west else east + 360, north, "EPSG:4326"), target)
     wanted = options.get("bands")
     resolutions = {b.resolution for s in scenes for b in bands_of([s], wanted)}
     chunk = options.pop("chunk", CHUNK)
