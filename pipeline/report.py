@@ -182,10 +182,18 @@ def _days(store: Store, records: list[Record]) -> list[dict[str, Any]]:
             name: total.flags.get(name, 0) / total.pixels if total.pixels else 0.0
             for name in ("NODATA", "CLOUD", "SHADOW", "SNOW")
         }
-        rows.append(
-            {"day": day, "chunks": len(mine), "scenes": sorted({s for r in mine for s in r.scenes}), "share": share}
-        )
+        rows.append({"day": day, "chunks": len(mine), "scenes": _placed(mine), "share": share})
     return rows
+
+
+def _placed(records: list[Record]) -> list[str]:
+    """Scenes of a day, each with where it lies beside its reference if that was looked at."""
+    shifts = {scene: found for r in records for scene, found in r.shifts.items()}
+    told = []
+    for scene in sorted({scene for r in records for scene in r.scenes}):
+        east, south, confidence = shifts.get(scene, (0.0, 0.0, 0.0))
+        told.append(f"{scene} ({east:+.1f} m east, {south:+.1f} m south of its reference)" if confidence else scene)
+    return told
 
 
 def _bands(store: Store, records: list[Record]) -> list[dict[str, Any]]:
