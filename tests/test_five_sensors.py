@@ -1,4 +1,4 @@
-"""Five sensors over three months of the simulated Earth, as one lazy tree: what it says of itself, and that its pixels are right."""
+"""Five sensors over three months of the simulated Earth as one lazy tree: what it says of itself, and its pixels."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
