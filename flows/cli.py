@@ -179,10 +179,10 @@ def search(
 ) -> None:
     """List the scenes that a specification would use: date, sensor, clouds, share of the area, what is missing."""
     from flows.area import outline
-    from flows.finding import draw_map, named, rows, table
+    from flows.finding import draw_map, named, pictured, rows, table
     from flows.prepare import beside
 
-    others = named(sensors or "")
+    others, drawn = named(sensors or ""), pictured(picture) if picture else None
     prepared = _prepare(spec, change)
     with wait("searching"):
         more = beside(prepared.spec, prepared.scenes, others)
@@ -190,10 +190,10 @@ def search(
     area = shape.geom if shape is not None else None
     found = rows([*prepared.scenes, *more.scenes], area)
     out.print(table(found))
-    for warning in (*prepared.warnings, *(f"not used: {reason}" for reason in more.refused)):
+    for warning in dict.fromkeys((*prepared.warnings, *(f"not used: {reason}" for reason in more.refused))):
         complain(warning)
-    if picture:
-        say(f"map: {draw_map(found, area, picture)}")
+    if drawn:
+        say(f"map: {draw_map(found, area, drawn)}")
 
 
 @app.command()

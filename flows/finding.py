@@ -44,6 +44,13 @@ def named(text: str) -> tuple[str, ...]:
     return names
 
 
+def pictured(path: Path) -> Path:
+    """Where a map is to be drawn; raises ``Refused`` where that is no PNG."""
+    if path.suffix.lower() != ".png" or path.is_dir():
+        raise Refused(f"--map: {path} is no name of a picture; write one that ends in .png.")
+    return path
+
+
 def rows(scenes: Sequence[Scene], area: BaseGeometry | None) -> list[Row]:
     """Scenes by day, then sensor; ``area`` in degrees, all that they cover where ``None``."""
     place = area if area is not None else unary_union([footprint(scene) for scene in scenes])
@@ -79,7 +86,7 @@ def table(found: Iterable[Row]) -> Table:
     for row in found:
         scene = row.scene
         radar = scene.sensor == "sentinel-1"
-        tile = scene.tile or (f"orbit {scene.track.split('/')[0]}" if scene.track else "")
+        tile = scene.tile or (f"orbit {scene.track.split('-')[0]}" if scene.track else "")
         shown.add_row(
             str(scene.solar_day),
             scene.sensor,
@@ -116,6 +123,7 @@ def draw_map(found: Sequence[Row], area: BaseGeometry | None, path: Path) -> Pat
     axes.set(xlabel="longitude, °", ylabel="latitude, °", title=f"{len(found)} scenes, {days[0]} to {days[-1]}")
     middle = sum(axes.get_ylim()) / 2
     axes.set_aspect(1 / max(0.05, cos(radians(middle))))  # degrees of longitude as long as they are there
+    axes.ticklabel_format(useOffset=False)  # whole coordinates, however small the area
     axes.legend(loc="upper left", frameon=True)
     axes.grid(alpha=0.2)
     path.parent.mkdir(parents=True, exist_ok=True)
