@@ -179,7 +179,7 @@ def search(
 ) -> None:
     """List the scenes that a specification would use: date, sensor, clouds, share of the area, what is missing."""
     from flows.area import outline
-    from flows.finding import draw_map, named, pictured, rows, table
+    from flows.finding import draw_map, ground, named, pictured, rows, table
     from flows.prepare import beside
 
     others, drawn = named(sensors or ""), pictured(picture) if picture else None
@@ -187,7 +187,7 @@ def search(
     with wait("searching"):
         more = beside(prepared.spec, prepared.scenes, others)
     shape = outline(prepared.spec.area)
-    area = shape.geom if shape is not None else None
+    area = shape.geom if shape is not None else ground(prepared.scenes)
     found = rows([*prepared.scenes, *more.scenes], area)
     out.print(table(found))
     for warning in dict.fromkeys((*prepared.warnings, *(f"not used: {reason}" for reason in more.refused))):

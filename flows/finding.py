@@ -51,15 +51,19 @@ def pictured(path: Path) -> Path:
     return path
 
 
-def rows(scenes: Sequence[Scene], area: BaseGeometry | None) -> list[Row]:
-    """Scenes by day, then sensor; ``area`` in degrees, all that they cover where ``None``."""
-    place = area if area is not None else unary_union([footprint(scene) for scene in scenes])
+def ground(scenes: Iterable[Scene]) -> BaseGeometry:
+    """All that scenes cover, in degrees: the area where a whole tile or scene was asked for."""
+    return unary_union([footprint(scene) for scene in scenes])
+
+
+def rows(scenes: Sequence[Scene], area: BaseGeometry) -> list[Row]:
+    """Scenes by day, then sensor; ``area`` in degrees."""
     have: dict[tuple[str, str], dict[str, None]] = {}
     for scene in scenes:
         have.setdefault((scene.sensor, scene.level), {}).update(dict.fromkeys(scene.assets))
     found = []
     for scene in sorted(scenes, key=lambda s: (s.solar_day, s.sensor, s.acquired, s.id)):
-        covered = footprint(scene).intersection(place).area / place.area if place.area else 0.0
+        covered = footprint(scene).intersection(area).area / area.area if area.area else 0.0
         absent = [band for band in have[scene.sensor, scene.level] if band not in scene.assets]
         found.append(Row(scene, min(covered, 1.0), tuple(absent)))
     return found
@@ -101,7 +105,7 @@ def table(found: Iterable[Row]) -> Table:
     return shown
 
 
-def draw_map(found: Sequence[Row], area: BaseGeometry | None, path: Path) -> Path:
+def draw_map(found: Sequence[Row], area: BaseGeometry, path: Path) -> Path:
     """A picture of the footprints, a colour a sensor, paler under clouds, the area in black; gives its path."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -114,8 +118,7 @@ def draw_map(found: Sequence[Row], area: BaseGeometry | None, path: Path) -> Pat
         colour = COLOURS[row.scene.sensor]
         _outline(axes, footprint(row.scene), color=colour, linewidth=1.2, alpha=0.9)
         _fill(axes, footprint(row.scene), color=colour, alpha=0.02 + 0.12 * max(share, 0))
-    if area is not None:
-        _outline(axes, area, color="black", linewidth=2)
+    _outline(axes, area, color="black", linewidth=2)
     for name in dict.fromkeys(row.scene.sensor for row in found):
         count = sum(row.scene.sensor == name for row in found)
         axes.plot([], [], color=COLOURS[name], linewidth=4, label=f"{name}: {count}")
