@@ -94,17 +94,22 @@ def tree_of(
     harmony
         Steps of harmonisation; none by default.
 
-    A node holds the quantity (``reflectance``, ``gamma_nought``, …), one time an image: optical scenes mosaicked by solar day,
-    radar scenes by pass; and ``flags``, (time, y, x). A file that cannot be read raises ``OSError`` when computed.
+    A node holds one quantity (``reflectance``, ``gamma_nought``, …; another of the same resolution has a node of its own, such
+    as ``/landsat/30m_surface_temperature``), one time an image: optical scenes mosaicked by solar day, radar scenes by pass;
+    and ``flags``, (time, y, x). A file that cannot be read raises ``OSError`` when computed.
     """
     made = groups(scenes)
     nodes = {}
     for name in dict.fromkeys(group.sensor for group in made):
         here = tuple(group for group in made if group.sensor == name)
         wanted = bands_of([scene for group in here for scene in group.scenes], bands)
-        for resolution in sorted({band.resolution for band in wanted}):
-            names = tuple(band.name for band in wanted if band.resolution == resolution)
-            nodes[f"/{name}/{resolution}m"] = _dataset(Node(layout, resolution, names, here, harmony))
+        product = sensor(name).product(here[0].level)
+        kinds: dict[tuple[int, str], list[str]] = {}
+        for band in wanted:
+            kinds.setdefault((band.resolution, product.quantity_of(band.name)), []).append(band.name)
+        for (resolution, quantity), names in sorted(kinds.items()):
+            branch = f"{resolution}m" if quantity == product.quantity else f"{resolution}m_{_variable(quantity)}"
+            nodes[f"/{name}/{branch}"] = _dataset(Node(layout, resolution, tuple(names), here, harmony))
     tree = xr.DataTree.from_dict(nodes)
     tree.attrs = {
         "title": f"{', '.join(dict.fromkeys(g.sensor for g in made))} on one reference grid",
@@ -132,6 +137,7 @@ def _dataset(node: Node) -> xr.Dataset:
     lattice, table = node.layout.lattice, sensor(node.groups[0].sensor)
     geobox = lattice.geobox(node.layout.frame, node.resolution)
     product = table.product(node.groups[0].level)
+    quantity = product.quantity_of(node.bands[0])
     coords: dict[str, Any] = {
         "time": np.array([g.acquired.replace(tzinfo=None) for g in node.groups], "datetime64[ns]"),
         "band": list(node.bands),
@@ -154,8 +160,9 @@ def _dataset(node: Node) -> xr.Dataset:
         name=f"quantity-{tokenize(node)}",
         node=node,
     )
-    attributes = {"long_name": f"{product.quantity}, {table.name} {product.level}", "units": "1"}
-    variables: dict[str, tuple] = {_variable(product.quantity): (("time", "band", "y", "x"), values, attributes)}
+    attributes = {"long_name": f"{quantity}, {table.name} {product.level}"}
+    attributes["units"] = "K" if "temperature" in quantity else "1"
+    variables: dict[str, tuple] = {_variable(quantity): (("time", "band", "y", "x"), values, attributes)}
     if any(quality_of(scene) for group in node.groups for scene in group.scenes):
         flags = da.map_blocks(
             _flags,

@@ -361,3 +361,19 @@ def test_clouds_are_dilated_by_metres_across_the_borders_of_chunks(own_archive, 
         assert np.isnan(cube.reflectance.sel(band="B04").values[expected]).all()
         assert not np.isnan(cube.reflectance.sel(band="B04").values[~expected]).all()
     assert len(digests) == 1
+
+
+def test_temperatures_have_a_node_of_their_own_in_kelvin(tmp_path):
+    # 0.0000275 x 20000 - 0.2 = 0.35; 0.00341802 x 44177 + 149 = 299.998 K
+    files = {
+        "red": write(tmp_path / "red.tif", numbers(20000), size=30.0),
+        "lwir11": write(tmp_path / "lwir11.tif", numbers(44177), size=30.0),
+    }
+    landsat = scene("LC08", files, sensor="landsat", level="L2", platform="landsat-8", properties={})
+    layout = Layout.over(Lattice("EPSG:32633", Fraction(30), Fraction(30)), Box(13332, -193334, 13336, -193330), 4)
+    tree = tree_of([landsat], layout)
+    assert list(tree["landsat"].children) == ["30m", "30m_surface_temperature"]
+    red, warm = tree["landsat/30m"].reflectance, tree["landsat/30m_surface_temperature"].surface_temperature
+    assert (list(red.band.values), red.units, list(warm.band.values), warm.units) == (["red"], "1", ["lwir11"], "K")
+    np.testing.assert_allclose(red.compute(), 0.35, atol=1e-6)
+    np.testing.assert_allclose(warm.compute(), 299.998, atol=1e-3)

@@ -25,7 +25,8 @@ _BANDS = (
 # 7273 to 43636, is that of 0 to 1: what lies outside, over deep shadow or bright cloud, was measured all the same.
 _SURFACE = Coding(2.75e-5, -0.2, nodata=0, saturated=None)
 _KELVIN = Coding(0.00341802, 149.0, nodata=0, saturated=None)
-_THERMAL = tuple((name, _KELVIN) for name in ("lwir", "lwir11", "lwir12"))
+_LONG = ("lwir", "lwir11", "lwir12")
+_THERMAL = tuple((name, _KELVIN) for name in _LONG)
 
 # Level-1 of Landsat 8 and 9: reflectance = (2e-5 DN - 0.1) / sin(sun elevation), Landsat 8 Data Users Handbook, LSDS-1574,
 # section 5.2; gains of other instruments are the scene's own (MTL). Thermal bands hold radiance, of which no temperature is
@@ -41,7 +42,14 @@ LANDSAT = Sensor(
     name="landsat",
     bands=_BANDS,
     products=(
-        Product("L2", "surface reflectance", _SURFACE, quality=_QA, codings=_THERMAL),
+        Product(
+            "L2",
+            "surface reflectance",
+            _SURFACE,
+            quality=_QA,
+            codings=_THERMAL,
+            quantities=tuple((name, "surface temperature") for name in _LONG),
+        ),
         Product("ARD", "surface reflectance", _ARD, quality=(Quality("FMASK", 30, "uint8", "fmask_dea"),)),
         Product("L1", "top of atmosphere reflectance", _TOP, quality=_QA),
         Product("L1-PRE", "top of atmosphere reflectance", _TOP, quality=(Quality("BQA", 30, "uint16", "bqa", 1),)),
@@ -70,6 +78,7 @@ HLS = Sensor(
             _HLS,
             quality=(Quality("FMASK", 30, "uint8", "fmask_hls", nodata=255),),
             codings=(("lwir11", _CELSIUS), ("lwir12", _CELSIUS)),
+            quantities=(("lwir11", "brightness temperature"), ("lwir12", "brightness temperature")),
         )
         for level in ("S30", "L30")
     ),

@@ -84,6 +84,12 @@ class Product:
     """Layers that say what a pixel is, the most telling first."""
     codings: tuple[tuple[str, Coding], ...] = ()
     """Codings of bands that differ from the others."""
+    quantities: tuple[tuple[str, str], ...] = ()
+    """Physical quantities of bands that differ from the others; temperatures are in kelvin."""
+
+    def quantity_of(self, band: str) -> str:
+        """The physical quantity of a band."""
+        return dict(self.quantities).get(band, self.quantity)
 
     def coding_of(self, band: str) -> Coding:
         """The usual coding of a band."""
