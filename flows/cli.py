@@ -268,8 +268,9 @@ def _run(prepared: "Prepared") -> tuple["Prepared", bool, bool]:
 
     path = prepared.spec.out
     mend(path)
-    job, work = _register(prepared, *planned(prepared))
+    job, work, apart = _register(prepared, *planned(prepared))
     job, work, failed = _adapt(prepared, job, work)
+    failed = (*apart, *failed)
     for line in failed:
         complain(line)
     if not work.todo:
@@ -292,20 +293,22 @@ def _run(prepared: "Prepared") -> tuple["Prepared", bool, bool]:
     return prepared, result.computed > 0, result.complete and not failed
 
 
-def _register(prepared: "Prepared", job: "Job", work: "Plan") -> tuple["Job", "Plan"]:
-    """Hold every scene against its reference where that is asked for, and say what was found."""
+def _register(prepared: "Prepared", job: "Job", work: "Plan") -> tuple["Job", "Plan", tuple[str, ...]]:
+    """Hold every scene against its reference where that is asked for, and say what was found; and which could not be."""
     from flows.registering import unregistered
     from flows.road import registered
 
     pairs = unregistered(job, prepared.scenes)
     if not pairs:
-        return job, work
+        return job, work, ()
     with bar("registering", len(pairs)) as advance:
         job, work = registered(prepared, job, work, lambda found: advance())
     for found in job.registrations:
         place = f"{found.east:+.2f} m east, {found.south:+.2f} m south ({found.cells} cells agree)"
         say(f"{found.scene}: {place if found.cells else 'no shift can be claimed'} beside {found.reference}")
-    return job, work
+    left = unregistered(job, prepared.scenes)
+    lines = (f"{one.id}: not compared with {other.id}, for a file of theirs could not be read" for one, other in left)
+    return job, work, tuple(lines)
 
 
 def _adapt(prepared: "Prepared", job: "Job", work: "Plan") -> tuple["Job", "Plan", tuple[str, ...]]:

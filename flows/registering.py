@@ -34,9 +34,15 @@ def unregistered(job: Job, scenes: tuple[Scene, ...]) -> list[tuple[Scene, Scene
 
 
 def register_all(pairs: list[tuple[Scene, Scene]], store: Path, told: Callable[[Registration], None]) -> None:
-    """Compare scenes with their references and keep what is found."""
+    """Compare scenes with their references and keep what is found.
+
+    Where a file cannot be read nothing is known, so that nothing is kept: the next run tries again.
+    """
     for scene, reference in pairs:
-        found = register(scene, reference)
+        try:
+            found = register(scene, reference)
+        except OSError:
+            continue
         file = _file(scene, reference, store)
         with store_errors():
             file.parent.mkdir(exist_ok=True)

@@ -12,7 +12,6 @@ from pipeline.flags import CLOUDY
 from pipeline.harmonise.coregister import Peak, agreed, anchored, peak
 from pipeline.lattice import Lattice
 from pipeline.mosaic import lay, lay_quality
-from pipeline.reader import Journal
 from pipeline.scene import Scene
 from pipeline.sensors import Band, sensor
 
@@ -45,7 +44,10 @@ def references(scenes: Iterable[Scene]) -> dict[str, Scene]:
 
 
 def register(scene: Scene, reference: Scene) -> Registration:
-    """Where a scene's ground lies beside that of a reference of the same CRS, by the band that ``compared`` names."""
+    """Where a scene's ground lies beside that of a reference of the same CRS, by the band that ``compared`` names.
+
+    Raises ``OSError``, naming it, where a file cannot be read: that says nothing of where the ground lies.
+    """
     band = compared(scene)
     peaks = [] if band is None else list(_peaks(scene, reference, band))
     found = agreed(peaks)
@@ -65,6 +67,8 @@ def _peaks(scene: Scene, reference: Scene, band: Band) -> Iterable[Peak | None]:
     """The shift of each cell that both scenes reach."""
     if not scene.crs or scene.crs != reference.crs or not scene.extent or not reference.extent:
         return
+    if band.name not in reference.assets:
+        return
     lattice = Lattice(scene.crs, Fraction(band.resolution), Fraction(band.resolution))
     common = lattice.box(scene.extent).intersection(lattice.box(reference.extent))
     if common is None:
@@ -77,9 +81,8 @@ def _peaks(scene: Scene, reference: Scene, band: Band) -> Iterable[Peak | None]:
 
 def _clear(scene: Scene, geobox: GeoBox, band: Band) -> NDArray[np.float32]:
     """A band on the pixels of a GeoBox, (rows, cols), NaN under clouds and their shadows."""
-    journal = Journal()
-    values = lay([scene], geobox, [band.name], journal).values[0]
-    cloudy = (lay_quality([scene], geobox, journal).flags & CLOUDY) > 0
+    values = lay([scene], geobox, [band.name]).values[0]
+    cloudy = (lay_quality([scene], geobox).flags & CLOUDY) > 0
     return np.where(cloudy, np.float32(np.nan), values)
 
 
