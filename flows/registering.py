@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from pipeline.harmonise.places import Registration, references, shifts
 from pipeline.job import Job, fingerprint
-from pipeline.registration import Registration, references, register, shifts
 from pipeline.scene import Scene
 from pipeline.store import REGISTRATION, store_errors
 
@@ -38,6 +38,8 @@ def register_all(pairs: list[tuple[Scene, Scene]], store: Path, told: Callable[[
 
     Where a file cannot be read nothing is known, so that nothing is kept: the next run tries again.
     """
+    from pipeline.registration import register
+
     for scene, reference in pairs:
         try:
             found = register(scene, reference)

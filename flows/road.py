@@ -11,11 +11,11 @@ from flows.registering import register_all, unregistered, with_registrations
 from pipeline import __version__
 from pipeline.errors import Refused
 from pipeline.growth import grow
+from pipeline.harmonise.places import Registration
 from pipeline.job import Job, tasks
 from pipeline.models.weights import lessons
 from pipeline.plan import Plan, plan
 from pipeline.record import Record
-from pipeline.registration import Registration
 from pipeline.store import Contents, Store, contents_of, store_errors
 
 if TYPE_CHECKING:

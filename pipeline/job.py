@@ -12,10 +12,10 @@ from pipeline.consistency import VERSION as PROJECTION
 from pipeline.consistency import projection_reach
 from pipeline.dates import Choice, Clearness, choices, role, trimmed
 from pipeline.encoding import Encoding
+from pipeline.harmonise.places import Registration
 from pipeline.harmonise.steps import AS_MEASURED, Harmony
 from pipeline.lattice import Box, Chunk, Layout
 from pipeline.models.declaration import FusionModel
-from pipeline.registration import Registration
 from pipeline.scene import Group, Scene, groups, mosaic_order
 
 

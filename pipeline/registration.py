@@ -1,7 +1,6 @@
 """How far each scene's ground lies from where a reference has it: looked at once per scene, on anchored cells."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from fractions import Fraction
 
 import numpy as np
@@ -10,37 +9,11 @@ from odc.geo.geobox import GeoBox
 
 from pipeline.flags import CLOUDY
 from pipeline.harmonise.coregister import Peak, agreed, anchored, peak
+from pipeline.harmonise.places import Registration
 from pipeline.lattice import Lattice
 from pipeline.mosaic import lay, lay_quality
 from pipeline.scene import Scene
 from pipeline.sensors import Band, sensor
-
-
-@dataclass(frozen=True)
-class Registration:
-    """Where a scene's ground lies beside its reference's."""
-
-    scene: str
-    """Item id of the scene."""
-    reference: str
-    """Item id of the reference."""
-    east: float
-    """Metres by which its ground lies too far east."""
-    south: float
-    """Metres by which it lies too far south."""
-    confidence: float
-    """How far the cells agree, 0 to 1; 0 where no shift can be claimed."""
-    cells: int
-    """How many cells agree."""
-
-
-def references(scenes: Iterable[Scene]) -> dict[str, Scene]:
-    """The reference of each scene, by its id: of its sensor and tile the least cloudy, then the oldest."""
-    tiles: dict[tuple[str, str, str | None], list[Scene]] = {}
-    for scene in scenes:
-        tiles.setdefault((scene.sensor, scene.tile, scene.crs), []).append(scene)
-    best = {key: min(group, key=lambda s: (s.cloud_cover, s.acquired, s.id)) for key, group in tiles.items()}
-    return {scene.id: best[key] for key, group in tiles.items() for scene in group}
 
 
 def register(scene: Scene, reference: Scene) -> Registration:
@@ -84,8 +57,3 @@ def _clear(scene: Scene, geobox: GeoBox, band: Band) -> NDArray[np.float32]:
     values = lay([scene], geobox, [band.name]).values[0]
     cloudy = (lay_quality([scene], geobox).flags & CLOUDY) > 0
     return np.where(cloudy, np.float32(np.nan), values)
-
-
-def shifts(found: Sequence[Registration]) -> tuple[tuple[str, float, float], ...]:
-    """What ``pipeline.harmonise.steps.Harmony`` needs to put scenes right: those that a shift can be claimed for."""
-    return tuple((r.scene, r.east, r.south) for r in found if r.cells and (r.east or r.south))
