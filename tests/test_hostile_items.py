@@ -45,7 +45,7 @@ HOSTILE = (
     "http://0x7f000001/x.tif", "http://10.0.0.8/x.tif", "//169.254.169.254/x.tif", "<VRTDataset></VRTDataset>",
     "https://data.example.com/a.vrt", "gs://bucket/key.tif", "ftp://data.example.com/x.tif",
     "https://u:p@data.example.com/x.tif", "s3://", "https://data.example.com/a\0.tif", "https://data.example.com/a\n.tif",
-    "https:///x.tif", "zip:///tmp/a.zip",
+    "https:///x.tif", "zip:///srv/a.zip",
     "data:image/tiff;base64,AAAA", "javascript:alert(1)",
     "https://data.example.com/" + "a" * 100_000, "", "\ud800", None, 5, [],
     {"href": "x"}, "NETCDF:/etc/passwd:x", "GTIFF_RAW:/etc/passwd", "https://[x/y.tif", "HTTP://LOCALHOST/x.tif",

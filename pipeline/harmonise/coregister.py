@@ -12,7 +12,6 @@ from functools import cache
 from math import ceil, sqrt
 
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -220,14 +219,3 @@ def _refined(
         if np.abs(step).max() < 1e-5:
             break
     return float(found[0]), float(found[1])
-
-
-def corrected(transform: Affine, found: Shift, grid: Affine) -> Affine:
-    """The transform that an image should be read with, so that its ground lies where the reference has it.
-
-    ``found`` was measured in pixels of ``grid``; ``transform`` is the image's own, in the same CRS, of any pixel size. Read
-    with it, the image is resampled once, as it would have been anyway.
-    """
-    east = grid.a * found.cols + grid.b * found.rows
-    south = grid.d * found.cols + grid.e * found.rows
-    return Affine.translation(-east, -south) * transform

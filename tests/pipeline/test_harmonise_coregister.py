@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-from pipeline.harmonise.coregister import Peak, Shift, agreed, anchored, corrected, peak, shift
+from pipeline.harmonise.coregister import Peak, Shift, agreed, anchored, peak, shift
 
 SIZE, FINE, EDGE = 256, 8, 20
 """Pixels of an image; parts of a pixel that land is drawn in; pixels of land around an image."""
@@ -211,23 +210,6 @@ def test_all_cells_where_they_are_few_and_an_even_choice_where_they_are_many():
     # 10,980 pixels: (10980 - 128) // 64 + 1 = 170 starts along each axis, of which
     # every 22nd (sqrt(170² / 64) = 21.25) is kept: 0, 22, .. 154.
     assert len(anchored((10980, 10980))) == 64
-
-
-# Ground that lies half a pixel of 10 m too far south and a quarter too far west: north by 5 m, east by 2.5 m.
-@pytest.mark.parametrize("pixel", [10.0, 20.0])
-def test_a_transform_is_put_right_in_metres(pixel: float):
-    own = Affine(pixel, 0, 399960, 0, -pixel, 5400000)
-    found = Shift(0.5, -0.25, 0.9, 12)
-    grid = Affine(10, 0, 0, 0, -10, 0)
-    assert corrected(own, found, grid) == Affine(pixel, 0, 399962.5, 0, -pixel, 5400005)
-
-
-@given(st.integers(-6, 6), st.integers(-6, 6))
-def test_read_with_the_corrected_transform_the_ground_lies_where_the_reference_has_it(rows: int, cols: int):
-    grid = Affine(10, 0, 399960, 0, -10, 5400000)
-    put = corrected(grid, Shift(rows, cols, 1.0, 9), grid)
-    # What the reference has at pixel (col 30, row 40) is at (30 + cols, 40 + rows) of the image.
-    assert put * (30 + cols, 40 + rows) == pytest.approx(grid * (30, 40))
 
 
 def band(path: Path, number: int = 1) -> np.ndarray:
