@@ -47,7 +47,8 @@ def missing(job: Job, scenes: tuple[Scene, ...]) -> dict[date, list[Scene]]:
 def weights_file(job: Job, day: date, scenes: list[Scene], store: Path) -> Path:
     """Where a day's weights are, whether or not they are there."""
     sources = [[scene.id, scene.revision] for scene in scenes]
-    name = fingerprint([VERSION, job.model.identity, job.adapt, job.layout.lattice.crs, sources])
+    harmony = asdict(job.harmony)
+    name = fingerprint([VERSION, job.model.identity, job.adapt, job.layout.lattice.crs, harmony, sources])
     return store / WEIGHTS / f"{day}-{name}.safetensors"
 
 
@@ -55,7 +56,7 @@ def read_day(job: Job, scenes: list[Scene]) -> "list[Window]":
     """The windows of a day's scenes to learn from; raises ``OSError``, naming it, where a file cannot be read."""
     from pipeline.training.adaptation import read_windows
 
-    return read_windows(job.model, scenes, job.layout.lattice)
+    return read_windows(job.model, scenes, job.layout.lattice, job.harmony)
 
 
 def adapt_day(

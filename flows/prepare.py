@@ -7,6 +7,7 @@ from types import ModuleType
 from flows import sharpen
 from flows.area import outline
 from flows.spec import Spec, period
+from pipeline.access import shown
 from pipeline.catalog import Found, Query, find, look, look_all
 from pipeline.errors import Refused, nearest
 from pipeline.job import Job, fingerprint
@@ -20,8 +21,9 @@ FLOWS: dict[str, ModuleType] = {"sharpen": sharpen}
 """Flows by name; each has a ``SENSOR``, an ``EXAMPLE`` and a function ``job(spec, scenes)``."""
 
 
-MARGIN = 0.03
-"""Degrees searched around an area, more than any halo: 3 km, at 70 degrees of latitude still 1 km from west to east."""
+MARGIN = 0.06
+"""Degrees searched around an area, more than any halo or dilation: 6 km, at 70 degrees of latitude still 2 km from west to
+east."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _why_none(query: Query, spec: Spec) -> str:
         return f"no scene of {query.sensor.name} in {spec.time}; the area has scenes {span}: change time:."
     elsewhere = find(replace(ever, limit=50, bbox=None, tile=None, scenes=(), level=None, max_cloud=100.0))
     if not elsewhere:
-        return f"the catalog at {spec.catalog} has no scene of {query.sensor.name}; name another with catalog:."
+        return f"the catalog at {shown(spec.catalog)} has no scene of {query.sensor.name}; name another with catalog:."
     if spec.area.scene or query.scenes:
         return f"no item '{', '.join(query.scenes)}': {nearest(query.scenes[0], [scene.id for scene in elsewhere])}."
     sides = list(zip(*(scene.bbox for scene in elsewhere), strict=True))
@@ -129,7 +131,7 @@ def prepare(spec: Spec) -> Prepared:
     days = {scene.solar_day for scene in touching(scenes, lattice.geobox(area))}
     if not days:
         raise Refused(_why_none(_query(spec, margin=0), spec))
-    near = touching(scenes, lattice.geobox(area.pad(job.halo)))
+    near = touching(scenes, lattice.geobox(area.pad(job.around)))
     used = tuple(scene for scene in near if scene.solar_day in days)
     _readable(used, job)
     return Prepared(spec, used, job, (*_warnings(job), *(f"not used: {reason}" for reason in found.refused)))

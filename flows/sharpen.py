@@ -55,7 +55,8 @@ model: light
 # max_cloud: 30         # percent of a scene
 # mask: [cloud, shadow, near]   # flags whose pixels become nodata
 # dilate: 100             # metres around clouds and shadows that are flagged as near
-# harmonise: {{nbar: true, platform: sentinel-2a, coregister: check}}   # steps that make dates comparable; all off by default
+# harmonise: {{platform: sentinel-2a, coregister: check}}   # steps that make dates comparable; all off by default
+#   nbar: true needs bands: without B01 and B09, and items that state the angles of sun and view
 
 grid: {{crs: auto, resolution: 10}}
 chunk: 1200             # pixels; larger reads less, smaller needs less memory; a network works in tiles of 600

@@ -7,6 +7,7 @@ Cloud, shadow, snow, water and saturation are kept apart; what a flow accepts is
 from collections.abc import Callable, Mapping
 from enum import IntFlag
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,12 @@ class Flag(IntFlag):
     NEAR = 2048
     """Near a cloud or its shadow: within the dilation of the product, or of the specification."""
 
+
+MEANINGS: dict[str, Any] = {
+    "flag_masks": [int(flag) for flag in Flag],
+    "flag_meanings": " ".join((flag.name or "").lower() for flag in Flag),
+}
+"""Attributes of a variable that holds flags, as the CF conventions write them."""
 
 CLOUDY = np.uint16(Flag.CLOUD | Flag.CIRRUS | Flag.SHADOW)
 """Flags of clouds and what they hide: what dilation grows from, and what the clearest dates have least of."""

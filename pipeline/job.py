@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import date
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,6 +59,11 @@ class Job:
     def halo(self) -> int:
         """Steps around a core that its window takes in."""
         return self.layout.lattice.steps_for(self.model.halo) + self.spare
+
+    @property
+    def around(self) -> int:
+        """Steps around a core within which a scene can matter: for the model, or for the dilation of its clouds."""
+        return max(self.halo, ceil(self.dilate / self.layout.lattice.step))
 
     @property
     def spare(self) -> int:
@@ -161,7 +167,7 @@ def tasks(job: Job, scenes: Iterable[Scene]) -> Iterator[Task]:
 
 def _given(job: Job, chunk: Chunk, day: date, kind: tuple[str, str], images: list[Group]) -> tuple[Choice, ...]:
     """What inputs of a sensor and a role take over the window of a chunk."""
-    window = chunk.window(job.halo)
+    window = chunk.window(job.around)
     chosen = choices(role(kind[1]), day, images, window, job.clearness)
     return tuple(trimmed(choice, job.layout.lattice, window) for choice in chosen)
 

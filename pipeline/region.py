@@ -18,13 +18,16 @@ CHUNK = 12000
 
 
 def commonest_crs(scenes: Sequence[Scene]) -> str:
-    """The projected CRS that most scenes have, of several the first in the alphabet.
+    """The projected CRS that most scenes have, of several the first in the alphabet; else the UTM zone of the first scene.
 
-    Raises ``Refused`` where none states one with an EPSG code.
+    MODIS, whose projection has no EPSG code, and scenes that state none are looked at in their UTM zone.
     """
     count = Counter(s.crs for s in scenes if s.crs and s.crs.startswith("EPSG:") and CRS(s.crs).projected)
     if not count:
-        raise Refused("no scene states a projection with an EPSG code; give grid.crs, such as EPSG:32633.")
+        west, south, east, north = scenes[0].bbox
+        middle = (west + (east if east >= west else east + 360)) / 2
+        zone = int((middle + 180) // 6) % 60 + 1
+        return f"EPSG:{(32600 if south + north >= 0 else 32700) + zone}"
     return min(count, key=lambda code: (-count[code], code))
 
 

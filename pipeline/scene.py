@@ -1,10 +1,12 @@
 """A scene: what fusecube keeps of a STAC item, in the same words whichever catalog it came from."""
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from math import isfinite
 from typing import Any
 
@@ -90,17 +92,13 @@ class Scene:
             centre += 360
         return (self.acquired + timedelta(hours=centre / 15)).date()
 
-    @property
+    @cached_property
     def revision(self) -> str:
-        """What distinguishes this processing of the acquisition from another of the same id."""
-        keys = (
-            "s2:processing_baseline",
-            "earthsearch:boa_offset_applied",
-            "s2:generation_time",
-            "s2:product_uri",
-            "updated",
-        )
-        return ";".join([*(f"{key}={self.properties[key]}" for key in keys if key in self.properties), self.processed])
+        """What tells this state of the item from another of the same id: how it was processed, and all that its item states of
+        coding, platform, angles. Not where its files are, which may move."""
+        stated = [[b, a.scale, a.offset, a.nodata, a.dtype, a.unit] for b, a in sorted(self.assets.items())]
+        known = [self.processed, self.platform, self.level, stated, sorted(self.properties.items())]
+        return hashlib.sha256(json.dumps(known, default=str).encode()).hexdigest()[:16]
 
 
 def mosaic_order(scene: Scene) -> tuple[float, float, str]:
@@ -122,12 +120,19 @@ def newest(scenes: Iterable[Scene]) -> list[Scene]:
         key = (scene.sensor, scene.level, scene.platform, place, scene.track)
         for index in latest.setdefault(key, []):
             if _same(kept[index], scene):
-                kept[index] = max(kept[index], scene, key=lambda s: (s.processed, s.revision, s.id))
+                kept[index] = max(kept[index], scene, key=_newness)
                 break
         else:
             latest[key].append(len(kept))
             kept.append(scene)
     return kept
+
+
+def _newness(scene: Scene) -> tuple[str, ...]:
+    """Sort key of processings of one acquisition, the newest last."""
+    stated = scene.properties
+    names = ("s2:processing_baseline", "s2:generation_time", "updated")
+    return (scene.processed, *(str(stated.get(name) or "") for name in names), scene.id)
 
 
 def _same(one: Scene, other: Scene) -> bool:
@@ -158,7 +163,7 @@ class Group:
     day: date
     """Solar day."""
     track: str
-    """Relative orbit and datatake of a radar; empty for an optical sensor."""
+    """Relative orbit and datatake of a radar, satellite of MODIS; empty for other sensors."""
     scenes: tuple[Scene, ...]
     """In the order in which they are laid down: a pixel is the first scene's that has one."""
 
@@ -176,19 +181,23 @@ class Group:
 def groups(scenes: Iterable[Scene]) -> list[Group]:
     """Scenes as images, oldest first: acquisitions processed more than once reduced to the newest, the others mosaicked.
 
-    Optical scenes by solar day, radar scenes by solar day, relative orbit and datatake; within a group least cloudy, then
-    newest, then by id.
+    Optical scenes by solar day (MODIS by satellite as well), radar scenes by solar day, relative orbit and datatake; within a
+    group least cloudy, then newest, then by id.
     """
     found: dict[tuple[str, str, date, str], list[Scene]] = {}
     for scene in sorted(newest(scenes), key=mosaic_order):
-        track = (scene.track or _half(scene)) if sensor(scene.sensor).grouped_by == "track" else ""
+        track = _track(scene)
         found.setdefault((scene.sensor, scene.level, scene.solar_day, track), []).append(scene)
     made = [Group(*key, scenes=tuple(members)) for key, members in found.items()]
     return sorted(made, key=lambda g: (g.day, g.acquired, g.sensor, g.level, g.track))
 
 
-def _half(scene: Scene) -> str:
-    """Which of a radar's passes of a day a scene is of, where its item states no orbit: they lie half a day apart."""
+def _track(scene: Scene) -> str:
+    """What tells images of one sensor and day apart: a radar's pass (its half of the day where the item states no orbit; passes
+    lie half a day apart), the satellite of a product that covers everything every day."""
+    by = sensor(scene.sensor).grouped_by
+    if by != "track" or scene.track:
+        return {"track": scene.track, "platform": scene.platform}.get(by, "")
     west, _, east, _ = scene.bbox
     hour = (scene.acquired + timedelta(hours=(west + east) / 30)).hour
     return "morning" if hour < 12 else "evening"

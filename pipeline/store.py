@@ -29,7 +29,7 @@ from zarr.codecs import BloscCodec
 
 from pipeline.encoding import Encoding
 from pipeline.errors import Refused, StoreFull
-from pipeline.flags import Flag
+from pipeline.flags import MEANINGS, Flag
 from pipeline.job import Job
 from pipeline.lattice import Box, Chunk, Lattice, Layout
 from pipeline.ledger import FOLDER, Ledger
@@ -264,8 +264,7 @@ def describe(path: Path, contents: Contents) -> None:
         attributes=mapped
         | {
             "long_name": "why a pixel is what it is",
-            "flag_masks": [int(flag) for flag in Flag],
-            "flag_meanings": " ".join((flag.name or "").lower() for flag in Flag),
+            **MEANINGS,
         },
         **common,
     )

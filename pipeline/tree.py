@@ -3,7 +3,7 @@
 Nothing is read until it is computed; then a chunk of a node reads the few scenes that touch it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import box
 
-from pipeline.catalog import Query, find_all
-from pipeline.errors import Refused
+from pipeline.catalog import Query, look_all
+from pipeline.errors import Refused, nearest
+from pipeline.flags import MEANINGS
 from pipeline.harmonise.steps import AS_MEASURED, Harmony
 from pipeline.lattice import Layout
 from pipeline.mosaic import lay, lay_quality, quality_of
@@ -63,19 +64,26 @@ def assemble(query: Query, sensors: Sequence[str] = (), crs: str = "auto", **opt
     options
         Of ``tree_of``, and ``chunk``: edge of the dask chunks in metres, about.
 
-    Raises ``Refused`` where nothing is found. No pixel is read.
+    Items that answer the query and cannot be used stand in the tree's attribute ``not_used``. Raises ``Refused`` where nothing
+    is found, or where a step of harmonisation cannot be done. No pixel is read.
     """
     names = sensors or (query.sensor.name,)
-    scenes = find_all(query, [sensor(name) for name in names])
+    found = look_all(query, [sensor(name) for name in names])
+    scenes = found.usable(query)
     if not scenes:
         raise Refused(f"no scene of {', '.join(names)} answers the query; widen its bbox or its time.")
     target = metric(commonest_crs(scenes) if crs == "auto" else crs)
     west, south, east, north = query.bbox or _around(scenes)
     area = projected(box(west, south, east if east > west else east + 360, north, "EPSG:4326"), target)
-    wanted = options.get("bands")
-    resolutions = {b.resolution for s in scenes for b in bands_of([s], wanted)}
+    resolutions = {b.resolution for s in scenes for b in bands_of([s], options.get("bands"))}
+    if not resolutions:
+        have = sorted({band for scene in scenes for band in scene.assets})
+        raise Refused(f"no scene has a band {', '.join(options['bands'])}: {nearest(options['bands'][0], have)}.")
     chunk = options.pop("chunk", CHUNK)
-    return tree_of(scenes, layout_over(area.boundingbox.bbox, target, resolutions, chunk), **options)
+    tree = tree_of(scenes, layout_over(area.boundingbox.bbox, target, resolutions, chunk), **options)
+    if found.refused:
+        tree.attrs["not_used"] = list(found.refused)
+    return tree
 
 
 def tree_of(
@@ -99,17 +107,12 @@ def tree_of(
     and ``flags``, (time, y, x). A file that cannot be read raises ``OSError`` when computed.
     """
     made = groups(scenes)
-    nodes = {}
-    for name in dict.fromkeys(group.sensor for group in made):
-        here = tuple(group for group in made if group.sensor == name)
-        wanted = bands_of([scene for group in here for scene in group.scenes], bands)
-        product = sensor(name).product(here[0].level)
-        kinds: dict[tuple[int, str], list[str]] = {}
-        for band in wanted:
-            kinds.setdefault((band.resolution, product.quantity_of(band.name)), []).append(band.name)
-        for (resolution, quantity), names in sorted(kinds.items()):
-            branch = f"{resolution}m" if quantity == product.quantity else f"{resolution}m_{_variable(quantity)}"
-            nodes[f"/{name}/{branch}"] = _dataset(Node(layout, resolution, tuple(names), here, harmony))
+    nodes: dict[str, xr.Dataset] = {}
+    for name, quantity in dict.fromkeys((g.sensor, _quantity(g)) for g in made):
+        here = tuple(g for g in made if (g.sensor, _quantity(g)) == (name, quantity))
+        alone = len({_quantity(g) for g in made if g.sensor == name}) == 1
+        root = name if alone else f"{name}_{here[0].level}"
+        nodes |= {f"/{root}/{branch}": _dataset(node) for branch, node in _nodes(layout, here, bands, harmony)}
     tree = xr.DataTree.from_dict(nodes)
     tree.attrs = {
         "title": f"{', '.join(dict.fromkeys(g.sensor for g in made))} on one reference grid",
@@ -120,6 +123,26 @@ def tree_of(
     return tree
 
 
+def _quantity(group: Group) -> str:
+    """What the scenes of an image measure: levels that measure different things have branches of their own."""
+    return sensor(group.sensor).product(group.level).quantity
+
+
+def _nodes(
+    layout: Layout, here: tuple[Group, ...], bands: Sequence[str] | None, harmony: Harmony
+) -> Iterator[tuple[str, Node]]:
+    """The nodes of one sensor's images, by resolution and quantity."""
+    product = sensor(here[0].sensor).product(here[0].level)
+    kinds: dict[tuple[int, str], list[str]] = {}
+    for band in bands_of([scene for group in here for scene in group.scenes], bands):
+        kinds.setdefault((band.resolution, product.quantity_of(band.name)), []).append(band.name)
+    for (resolution, quantity), names in sorted(kinds.items()):
+        for scene in (scene for group in here for scene in group.scenes):
+            harmony.check(scene, [name for name in names if name in scene.assets])
+        branch = f"{resolution}m" if quantity == product.quantity else f"{resolution}m_{_variable(quantity)}"
+        yield branch, Node(layout, resolution, tuple(names), here, harmony)
+
+
 def bands_of(scenes: Sequence[Scene], wanted: Sequence[str] | None) -> list[Band]:
     """The bands that scenes of one sensor have, in the order of its table."""
     have = {band for scene in scenes for band in scene.assets}
@@ -127,9 +150,12 @@ def bands_of(scenes: Sequence[Scene], wanted: Sequence[str] | None) -> list[Band
 
 
 def _around(scenes: Sequence[Scene]) -> Bounds:
-    """West, south, east, north of all scenes."""
+    """West, south, east, north of all scenes; counted from 0 to 360 degrees where one lies across the antimeridian."""
     west, south, east, north = zip(*(scene.bbox for scene in scenes), strict=True)
-    return min(west), min(south), max(east), max(north)
+    first = 0.0 if any(w > e for w, e in zip(west, east, strict=True)) else -180.0
+    least = min((side - first) % 360 + first for side in west)
+    most = max(first + 360 - (first - side) % 360 for side in east)
+    return least, min(south), most, max(north)
 
 
 def _dataset(node: Node) -> xr.Dataset:
@@ -172,7 +198,7 @@ def _dataset(node: Node) -> xr.Dataset:
             name=f"flags-{tokenize(node)}",
             node=node,
         )
-        variables["flags"] = (("time", "y", "x"), flags, {"long_name": "why a pixel is what it is"})
+        variables["flags"] = (("time", "y", "x"), flags, {"long_name": "why a pixel is what it is", **MEANINGS})
     return xr.Dataset(variables, coords=coords).rio.write_crs(lattice.crs)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import isfinite, isnan
 from typing import Any
 
@@ -169,6 +169,21 @@ def acquired(item: pystac.Item) -> datetime:
     """When an item was acquired, UTC: its ``datetime``, else the middle of its period; raises ``Refused`` without one."""
     start, end = period_of(item)
     return start + (end - start) / 2
+
+
+OVERPASS = {"terra": 10.5, "aqua": 13.5}
+"""Local solar time, in hours, at which MODIS passes by day: MODIS Land Surface Reflectance User's Guide, collection 6."""
+
+
+def overpass(item: pystac.Item, platform: str, longitude: float) -> datetime:
+    """When MODIS passed a longitude within the UTC day of a daily product; the item's own time where it states one.
+
+    East of about 150 degrees the pass of a UTC day falls on the next local day.
+    """
+    start, end = period_of(item)
+    if not timedelta(hours=20) < end - start < timedelta(hours=25) or platform not in OVERPASS:
+        return start + (end - start) / 2
+    return start + timedelta(hours=(OVERPASS[platform] - longitude / 15) % 24)
 
 
 def period_of(item: pystac.Item) -> tuple[datetime, datetime]:

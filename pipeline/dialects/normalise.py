@@ -9,14 +9,14 @@ import pystac
 from pipeline.access import resolve
 from pipeline.dialects.copernicus import SENTINEL1_DIALECTS, SENTINEL2_DIALECTS
 from pipeline.dialects.facts import platform_of, processed_of, properties_of, tile_of, track_of
-from pipeline.dialects.fields import acquired, cloud_cover, naming, stated, text, words_of
+from pipeline.dialects.fields import acquired, cloud_cover, naming, overpass, stated, text, words_of
 from pipeline.dialects.land import HLS_DIALECTS, LANDSAT_DIALECTS, MODIS_DIALECTS
 from pipeline.dialects.place import bbox_of, crs_of, extent_of, footprint_of
 from pipeline.dialects.planet import FUSION_DIALECTS, PLANETSCOPE_DIALECTS
 from pipeline.dialects.refusals import HDF4, only_hdf4, unfit
 from pipeline.dialects.tables import Dialect
 from pipeline.errors import Refused
-from pipeline.scene import Asset, Scene
+from pipeline.scene import Asset, Bounds, Scene
 from pipeline.sensors import SENSORS, Sensor
 
 DIALECTS: tuple[Dialect, ...] = (
@@ -204,23 +204,30 @@ def _scene(item: pystac.Item, root: str) -> Scene:
     keys = tuple(dict.fromkeys(key for key, _ in places.values()))
     crs, extent = crs_of(item, keys), extent_of(item, keys)
     bbox, kept = bbox_of(item, crs, extent), properties_of(item, dialect.sensor)
+    platform, daily = platform_of(item), dialect.level == "MOD09GA"
     return Scene(
         id=item.id,
         sensor=dialect.sensor,
         level=dialect.level,
-        acquired=acquired(item),
+        acquired=overpass(item, platform, _middle(bbox)) if daily else acquired(item),
         bbox=bbox,
         crs=crs,
         extent=extent,
         assets=_assets(item, places, root),
         cloud_cover=cloud_cover(item),
-        platform=platform_of(item),
+        platform=platform,
         tile=tile_of(item) or "",
         track=track_of(item, dialect.sensor, kept),
         footprint=footprint_of(item, bbox),
         processed=processed_of(item, kept),
         properties=kept,
     )
+
+
+def _middle(bbox: Bounds) -> float:
+    """Longitude of the middle of bounds in degrees, across the antimeridian too."""
+    west, _, east, _ = bbox
+    return (west + (east if east >= west else east + 360)) / 2
 
 
 def _assets(item: pystac.Item, places: Mapping[str, tuple[str, int]], root: str) -> dict[str, Asset]:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from pipeline.errors import Refused
 from pipeline.harmonise.bandpass import adjustment, bandpass, platform_of
-from pipeline.harmonise.nbar import angles_of, factor, nbar
+from pipeline.harmonise.nbar import PARAMETERS, angles_of, nbar
 from pipeline.scene import Scene
 from pipeline.sensors import LANDSAT, MODIS, PLANETSCOPE, SENTINEL2, Sensor, sensor
 from pipeline.sensors.responses import known
@@ -41,11 +42,23 @@ class Harmony:
 
     def check(self, scene: Scene, bands: Sequence[str]) -> None:
         """Raise ``Refused`` where metadata already tell that a step cannot be done for a scene."""
-        names = self.needs(scene, bands)
-        if self.nbar and _reflects(scene):
-            angles = angles_of(scene)
-            for name in names:
-                factor(sensor(scene.sensor).band(name).common, angles)
+        table = sensor(scene.sensor)
+        if (self.nbar or self.platform) and table.product(scene.level).quantity.startswith("top of atmosphere"):
+            raise Refused(
+                f"scene {scene.id} is {scene.level}, at the top of the atmosphere, where harmonise: nbar and platform do not "
+                "hold; take surface reflectance (level:), or leave them out."
+            )
+        names = [band for band in self.needs(scene, bands) if _reflects(scene, band)]
+        if not self.nbar or not names:
+            return
+        angles_of(scene)
+        absent = [band for band in names if table.band(band).common not in PARAMETERS]
+        if absent:
+            rest = ", ".join(band for band in bands if band not in absent)
+            raise Refused(
+                f"NBAR has no BRDF parameters for {', '.join(absent)} of {table.name}; leave them out with bands: [{rest}], or "
+                "leave out harmonise.nbar."
+            )
 
     def needs(self, scene: Scene, bands: Sequence[str]) -> tuple[str, ...]:
         """The bands of a scene that must be read to give ``bands``."""
@@ -64,9 +77,12 @@ class Harmony:
         Raises ``Refused`` where a scene does not state what a step needs.
         """
         table = sensor(scene.sensor)
-        if self.nbar and _reflects(scene):
+        if self.nbar and any(_reflects(scene, band) for band in values):
             angles = angles_of(scene)
-            values = {band: nbar(plane, table.band(band).common, angles) for band, plane in values.items()}
+            values = {
+                band: nbar(plane, table.band(band).common, angles) if _reflects(scene, band) else plane
+                for band, plane in values.items()
+            }
         out = []
         for band in bands:
             like = self._like(scene, band)
@@ -76,7 +92,7 @@ class Harmony:
     def _like(self, scene: Scene, band: str) -> str:
         """The band of the wanted platform that has the common name of a scene's band; empty where nothing is to change."""
         common = sensor(scene.sensor).band(band).common
-        if not self.platform or not _reflects(scene) or not common:
+        if not self.platform or not _reflects(scene, band) or not common:
             return ""
         if platform_of(scene) == known(self.platform):
             return ""
@@ -87,10 +103,9 @@ AS_MEASURED = Harmony()
 """No step at all."""
 
 
-def _reflects(scene: Scene) -> bool:
-    """Whether a scene holds reflectance that is not nadir-adjusted or gap-filled by its maker already."""
-    quantity = sensor(scene.sensor).product(scene.level).quantity
-    return quantity == "surface reflectance"
+def _reflects(scene: Scene, band: str) -> bool:
+    """Whether a band holds surface reflectance that its maker has not nadir-adjusted or harmonised already."""
+    return sensor(scene.sensor).product(scene.level).quantity_of(band) == "surface reflectance"
 
 
 def _sensor_of(platform: str) -> Sensor:

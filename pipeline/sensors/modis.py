@@ -49,4 +49,5 @@ MODIS = Sensor(
             quality=(Quality("RELIABILITY", 250, "int8", "reliability", nodata=-1),),
         ),
     ),
+    grouped_by="platform",
 )

@@ -41,5 +41,5 @@ PLANETSCOPE = Sensor(
 PLANET_FUSION = Sensor(
     name="planet-fusion",
     bands=tuple(band for band in _BANDS if band.name in ("blue", "green", "red", "nir")),
-    products=(Product("SR", "surface reflectance", _CODING),),
+    products=(Product("SR", "surface reflectance, harmonised", _CODING),),
 )

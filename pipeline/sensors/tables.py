@@ -106,8 +106,9 @@ class Sensor:
     """Bands in the order of the product."""
     products: tuple[Product, ...]
     """Its products, the preferred first."""
-    grouped_by: Literal["day", "track"] = "day"
-    """What makes scenes one image: a solar day, or one pass of a radar (relative orbit and datatake)."""
+    grouped_by: Literal["day", "track", "platform"] = "day"
+    """What makes scenes one image: a solar day, a solar day of one platform, or one pass of a radar (relative orbit and
+    datatake)."""
 
     def band(self, name: str) -> Band:
         """The band called ``name``; raises ``Refused`` with the nearest valid name."""

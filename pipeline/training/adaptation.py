@@ -12,6 +12,7 @@ from math import ceil
 import numpy as np
 import torch
 
+from pipeline.harmonise.steps import AS_MEASURED, Harmony
 from pipeline.lattice import Lattice
 from pipeline.models.declaration import FusionModel
 from pipeline.models.registry import build
@@ -58,13 +59,15 @@ class Lesson:
     """Why the weights were left as they were; empty where they were adapted."""
 
 
-def read_windows(model: FusionModel, scenes: Sequence[Scene], lattice: Lattice) -> list[Window]:
+def read_windows(
+    model: FusionModel, scenes: Sequence[Scene], lattice: Lattice, harmony: Harmony = AS_MEASURED
+) -> list[Window]:
     """The windows of a day's scenes to learn from, none of scenes whose metadata does not state their extent in the CRS.
 
     Raises ``OSError``, naming it, when a file cannot be read.
     """
     share = ceil(WINDOWS / len(scenes))
-    every = (window for scene in scenes for window in windows(model, scene, lattice, share))
+    every = (window for scene in scenes for window in windows(model, scene, lattice, share, harmony))
     return list(islice(every, WINDOWS))
 
 

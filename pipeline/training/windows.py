@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import Refused
 from pipeline.flags import CLOUDY
+from pipeline.harmonise.steps import AS_MEASURED, Harmony
 from pipeline.lattice import Box, Lattice
 from pipeline.models.declaration import FusionModel
 from pipeline.mosaic import lay, lay_quality, quality_of
@@ -65,7 +66,9 @@ def places(scene: Scene, lattice: Lattice) -> list[Box]:
     return sorted(large, key=lambda box: sha256(f"{scene.id} {box.left} {box.top}".encode()).hexdigest())
 
 
-def windows(model: FusionModel, scene: Scene, lattice: Lattice, count: int) -> Iterator[Window]:
+def windows(
+    model: FusionModel, scene: Scene, lattice: Lattice, count: int, harmony: Harmony = AS_MEASURED
+) -> Iterator[Window]:
     """Up to ``count`` windows of a scene that are worth learning from; three times as many are tried.
 
     Raises ``OSError``, naming it, when a file cannot be read.
@@ -74,16 +77,16 @@ def windows(model: FusionModel, scene: Scene, lattice: Lattice, count: int) -> I
     for box in places(scene, lattice)[: 3 * count]:
         if found == count:
             return
-        window = read_window(model, scene, lattice, box)
+        window = read_window(model, scene, lattice, box, harmony)
         if np.isfinite(window.inputs[-1]).mean() >= WORTH and np.isfinite(window.inputs[0]).mean() >= WORTH:
             found += 1
             yield window
 
 
-def read_window(model: FusionModel, scene: Scene, lattice: Lattice, box: Box) -> Window:
-    """A window of a scene on the native grids of a model's inputs."""
+def read_window(model: FusionModel, scene: Scene, lattice: Lattice, box: Box, harmony: Harmony = AS_MEASURED) -> Window:
+    """A window of a scene on the native grids of a model's inputs, after the steps of harmonisation."""
     journal = Journal()
-    inputs = [lay([scene], lattice.geobox(box, i.resolution), i.bands, journal).values for i in model.inputs]
+    inputs = [lay([scene], lattice.geobox(box, i.resolution), i.bands, journal, harmony).values for i in model.inputs]
     for place, reason in journal.failures.items():
         raise OSError(f"{scene.id}: {reason} ({place.rpartition('/')[2]})")
     return Window(scene.id, scene.level, tuple(_clear(model, scene, lattice, box, inputs)))

@@ -113,7 +113,7 @@ def test_windows_that_are_not_worth_it_are_passed_over_and_only_so_many_tried(sc
     assert len(order) == 16
     worth = {}
 
-    def look(model, scene, lattice, box):
+    def look(model, scene, lattice, box, harmony):
         tried.append(box)
         known = np.ones((1, 10, 10), np.float32)
         known[0, :, : worth.get(len(tried), 0)] = np.nan

@@ -146,6 +146,25 @@ def test_modis_in_hdf4_is_refused_with_the_remedy():
         to_scene(item, ROOT)
 
 
+@pytest.mark.parametrize(
+    ("longitude", "name", "passed"),
+    [
+        (15, "MOD09GA", "2024-06-01T09:30"),  # 10:30 in the sun's time is 9:30 at 15 degrees east
+        (15, "MYD09GA", "2024-06-01T12:30"),
+        (175, "MOD09GA", "2024-06-01T22:50"),  # 10.5 - 175 / 15 = -1.17: late on the UTC day, the next day there
+        (-120, "MOD09GA", "2024-06-01T18:30"),
+    ],
+)
+def test_daily_modis_passed_within_its_utc_day(longitude, name, passed):
+    period = {"start_datetime": "2024-06-01T00:00:00Z", "end_datetime": "2024-06-01T23:59:59Z"}
+    bbox = [longitude - 0.5, 52.0, longitude + 0.5, 52.5]
+    platform = "terra" if name.startswith("MOD") else "aqua"
+    bands = {"sur_refl_b01_1": {}}
+    scene = to_scene(made(f"{name}.A2024153.h18v03.061", None, bands, bbox, platform=platform, **period), ROOT)
+    assert scene.acquired.isoformat()[:16] == passed
+    assert scene.solar_day.day == (2 if longitude == 175 else 1)
+
+
 def test_names_of_our_own():
     """Any catalog may name assets after bands or common names, or say in eo:bands or bands what layers hold."""
     named = {"B04": GRID, "nir": GRID, "scl": GRID}

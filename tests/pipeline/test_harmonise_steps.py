@@ -61,10 +61,20 @@ def test_bands_as_another_platform_sees_them():
     assert Harmony(platform="landsat-8").applied(scene(), ["B05"], values)[0] is values["B05"]
 
 
-def test_products_at_the_top_of_the_atmosphere_and_radar_are_left_alone():
-    values = planes(B04=0.1, VV=0.1)
-    everything = Harmony(nbar=True, platform="landsat-8")
-    assert everything.applied(scene(level="L1C"), ["B04"], values)[0] is values["B04"]
+def test_the_top_of_the_atmosphere_is_refused():
+    for step in (Harmony(nbar=True), Harmony(platform="landsat-8")):
+        with pytest.raises(Refused, match="S2B is L1C, at the top of the atmosphere"):
+            step.check(scene(level="L1C"), ["B04"])
+
+
+def test_radar_temperatures_and_what_its_maker_harmonised_are_left_alone():
+    values = planes(B04=0.1, VV=0.1, lwir11=300.0, red=0.1)
+    everything = Harmony(nbar=True, platform="sentinel-2a")
+    landsat = scene(sensor="landsat", level="L2", platform="landsat-9")
+    fusion = scene(sensor="planet-fusion", level="SR", platform="")
+    for seen, band in ((landsat, "lwir11"), (fusion, "red")):
+        everything.check(seen, [band])
+        assert everything.applied(seen, [band], {band: values[band]})[0] is values[band]
     radar = scene(sensor="sentinel-1", level="RTC", platform="sentinel-1a")
     everything.check(radar, ["VV"])
     assert everything.applied(radar, ["VV"], values)[0] is values["VV"]
@@ -75,8 +85,10 @@ def test_nbar_needs_angles_and_parameters():
     Harmony(nbar=True).check(seen, ["B04", "B8A"])
     with pytest.raises(Refused, match="S2B does not state its"):
         Harmony(nbar=True).check(scene(), ["B04"])
-    with pytest.raises(Refused):
-        Harmony(nbar=True).check(seen, ["B01"])
+    with pytest.raises(
+        Refused, match=r"no BRDF parameters for B01, B09 of sentinel-2; leave them out with bands: \[B04\]"
+    ):
+        Harmony(nbar=True).check(seen, ["B01", "B04", "B09"])
     # seen with the sun 50 degrees off behind the sensor, land is a little brighter than from above
     (red,) = Harmony(nbar=True).applied(seen, ["B04"], planes(B04=0.1))
     assert 0.09 < red[0, 0] < 0.1

@@ -1,5 +1,6 @@
 """Which scenes are one acquisition, which are one image, and in which order they are laid down."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from pipeline.scene import Scene, groups, mosaic_order, newest, touching
+from pipeline.scene import Asset, Scene, groups, mosaic_order, newest, touching
 
 NOON = datetime(2024, 6, 1, 10, 20, 30, tzinfo=UTC)
 
@@ -196,3 +197,22 @@ def test_radar_scenes_that_state_no_orbit_are_told_apart_by_the_half_of_the_day(
     radar = {"sensor": "sentinel-1", "level": "RTC"}
     morning, evening = scene("M", after=-5 * 3600, **radar), scene("E", after=7 * 3600, **radar)
     assert [(g.track, names(g.scenes)) for g in groups([evening, morning])] == [("morning", ["M"]), ("evening", ["E"])]
+
+
+def test_terra_and_aqua_of_one_day_are_two_images():
+    daily = {"sensor": "modis", "level": "MOD09GA"}
+    terra, aqua = scene("MOD", platform="terra", **daily), scene("MYD", platform="aqua", after=3 * 3600, **daily)
+    assert [(g.track, names(g.scenes)) for g in groups([aqua, terra])] == [("terra", ["MOD"]), ("aqua", ["MYD"])]
+
+
+def test_what_an_item_states_is_part_of_its_revision_and_where_its_files_are_is_not():
+    one = replace(scene(), assets={"B02": Asset("here.tif", scale=1e-4)})
+    assert replace(one, assets={"B02": Asset("there.tif", scale=1e-4)}).revision == one.revision
+    for changed in (
+        replace(one, assets={"B02": Asset("here.tif", scale=2e-4)}),
+        replace(one, assets={"B02": Asset("here.tif", scale=1e-4, nodata=7)}),
+        replace(one, platform="sentinel-2b"),
+        replace(one, properties={"view:azimuth": 100}),
+        replace(one, processed="2025"),
+    ):
+        assert changed.revision != one.revision
