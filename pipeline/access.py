@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, unquote_plus, urljoin, urlsplit, urlunsplit
 
 import rasterio
 from rasterio.errors import RasterioError, RasterioIOError
@@ -28,11 +29,17 @@ ANEW = {"CPL_VSIL_CURL_NON_CACHED": "/vsis3/"}
 LAYER = "#layer="
 """What stands between an address and the layer of a file."""
 
+FARTHEST = (720.0, 120.0)
+"""Degrees of longitude and latitude beyond which a file has none: grids may begin elsewhere and end past a pole, in part."""
+
 SIGNED = {
-    *("sig", "signature", "x-amz-signature", "x-amz-credential", "x-amz-security-token", "awsaccesskeyid"),
-    *("x-goog-signature", "googleaccessid", "token", "access_token", "api_key", "apikey", "key", "policy"),
+    *("sig", "sas", "key", "auth", "authorization", "jwt", "bearer", "policy", "pwd", "pass", "passwd", "session"),
+    *("awsaccesskeyid", "googleaccessid", "keypairid", "clientid", "hmac", "hdnea", "hdnts"),
 }
-"""Names in a query that carry a secret."""
+"""Names in a query that carry a secret; in lower case, without what joins their words."""
+
+SECRET = ("token", "secret", "password", "signature", "credential", "apikey", "accesskey", "subscriptionkey", "authkey")
+"""Words that say the same wherever they stand in a name."""
 
 # A small block cache (MB), so that a worker's memory does not grow with the region. The others are for s3:// only, which
 # GDAL's client reads: transient failures are tried again, neighbouring ranges come in one request.
@@ -75,7 +82,7 @@ def resolve(href: str, base: str, root: str) -> str:
     except Refused:
         raise
     except ValueError as error:
-        raise _refused(href, f"it is no address ({str(error)[:80]}); correct the item.") from None
+        raise _refused(href, f"it is no address ({redacted(str(error))[:80]}); correct the item.") from None
     if scheme not in ("", "file"):
         raise _refused(href, f"'{scheme}' is not among {', '.join(REMOTE)}.")
     if urlsplit(root).scheme in REMOTE:
@@ -104,16 +111,31 @@ def _prefix(place: str) -> str:
 
 
 def shown(address: str) -> str:
-    """An address as it may be told: without user, query and signature, and not at any length."""
-    try:
-        parts = urlsplit(address)
-    except ValueError:
-        return repr(re.split(r"[?@]", address)[0][:100])
-    return repr(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))[:200])
+    """An address as whoever gave it may be told: without user, query and signature, and not at any length."""
+    place = re.split(r"[?#]", address, maxsplit=1)[0]
+    place = re.sub(r"^((?:[A-Za-z][\w+.-]*:)?//)[^/]*@", r"\1", place)
+    return re.sub(r"(^|/)[^/@]*:[^/@]*@", r"\1", place)[:200]
+
+
+def shortened(address: str) -> str:
+    """An address as a store may keep it: its host, if any, and its last part; no folder, user, query or signature."""
+    place = shown(address)
+    server = re.match(r"(?:[A-Za-z][\w+.-]*:)?//[^/]+(?=/|$)", place)
+    start, rest = (server[0], place[server.end() :]) if server else ("", place)
+    folders, _, name = rest.rpartition("/")
+    return f"{start}{'/…' if start and folders else '…' if folders else ''}{'/' if '/' in rest else ''}{name.split(';')[0]}"
+
+
+def redacted(text: str) -> str:
+    """A text in which every address is ``shortened``, whoever put it there."""
+    text = re.sub(r"[A-Za-z][\w+.-]*://[^\s'\"<>]+", lambda found: shortened(found[0]), text)
+    text = re.sub(r"(?<![\w.:/…*])/(?:[^\s/'\"]+/)+(?=[^\s/'\"])", "…/", text)
+    text = re.sub(r"[^\s'\"/@:(]+:[^\s'\"/@]+@", "", text)
+    return re.sub(r"\?[^\s'\"]*=[^\s'\"]*", "", text)
 
 
 def _refused(href: str, reason: str) -> Refused:
-    return Refused(f"asset address {shown(href)} is refused: {reason}")
+    return Refused(f"asset address {shortened(href)!r} is refused: {reason}")
 
 
 def _web_address(place: str, root: str, variable: str | None) -> str:
@@ -138,7 +160,7 @@ def _web_address(place: str, root: str, variable: str | None) -> str:
         raise _refused(place, "it carries a user name; correct the item.")
     if not re.fullmatch(r"[\w-]+(\.[\w-]+)*|[0-9a-f:.]+", host):
         raise _refused(place, f"'{host}' is no host; correct the item.")
-    if any(name.lower() in SIGNED for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
+    if _signed(parts):
         if not isinstance(signer_of(place, signers()), SharedAccess):
             raise _refused(
                 place,
@@ -147,6 +169,16 @@ def _web_address(place: str, root: str, variable: str | None) -> str:
             )
         place = urlunsplit((*parts[:3], "", ""))
     return place
+
+
+def _signed(parts: SplitResult) -> bool:
+    """Whether an address carries what looks like a secret: in its query, its fragment, or behind a semicolon."""
+    behind = [parameter for segment in parts.path.split("/") for parameter in segment.split(";")[1:]]
+    for parameter in (*re.split("[&;]", parts.query), *re.split("[?&;]", parts.fragment), *behind):
+        name = re.sub(r"[\W_]", "", unquote_plus(parameter.partition("=")[0])).lower()
+        if name in SIGNED or any(word in name for word in SECRET):
+            return True
+    return False
 
 
 def _path(place: str, base: str, root: str, variable: str | None) -> Path:
@@ -235,8 +267,17 @@ def _endpoint(place: str) -> dict[str, str]:
 
 
 def _placed(source: rasterio.DatasetReader) -> rasterio.DatasetReader:
+    """A file whose header says where on Earth its pixels lie; raises ``OSError`` where it does not."""
     if source.crs is None or source.transform.is_identity:
         raise OSError("the file has no georeference")
+    if not all(map(isfinite, source.transform)) or source.transform.determinant == 0:
+        raise OSError("the file's pixels have no extent")
+    if not (source.crs.is_geographic or source.crs.is_projected):
+        raise OSError("the file's CRS is neither geographic nor projected")
+    if source.crs.is_geographic:
+        corners = [source.transform * (col, row) for col in (0, source.width) for row in (0, source.height)]
+        if any(abs(east) > FARTHEST[0] or abs(north) > FARTHEST[1] for east, north in corners):
+            raise OSError("the file's CRS is in degrees, its coordinates are not")
     return source
 
 

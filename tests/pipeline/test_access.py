@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.enums import Resampling
@@ -14,7 +15,7 @@ from rasterio.shutil import copy
 from rasterio.transform import from_origin
 from rasterio.vrt import WarpedVRT
 
-from pipeline.access import open_raster, resolve, split_layer
+from pipeline.access import open_raster, redacted, resolve, shortened, shown, split_layer
 from pipeline.errors import Refused
 
 REMOTE = "https://archive.example/stac/catalog.json"
@@ -423,9 +424,9 @@ def test_a_variable_of_another_kind_of_file_is_an_error(tmp_path, start, said):
         pass
 
 
-def write(path, crs="EPSG:32633", driver="GTiff"):
+def write(path, crs="EPSG:32633", driver="GTiff", transform=None):
     profile = {"driver": driver, "width": 64, "height": 64, "count": 1, "dtype": "uint16", "crs": crs}
-    with rasterio.open(path, "w", **profile, transform=from_origin(399960, 5799960, 10, 10)) as target:
+    with rasterio.open(path, "w", **profile, transform=transform or from_origin(399960, 5799960, 10, 10)) as target:
         target.write(np.arange(64 * 64, dtype=np.uint16).reshape(1, 64, 64))
     return str(path)
 
@@ -457,3 +458,76 @@ def test_a_file_without_a_georeference_is_an_error(tmp_path):
     path = write(tmp_path / "x.tif", crs=None)
     with pytest.raises(OSError, match="no georeference"), open_raster(path):
         pass
+
+
+DEGREES, METRES = from_origin(12.0, 52.0, 1e-4, 1e-4), from_origin(399960, 5799960, 10, 10)
+LOCAL = 'LOCAL_CS["bench",UNIT["metre",1]]'
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform", "said"),
+    [
+        ("EPSG:4326", METRES, "in degrees, its coordinates are not"),
+        (LOCAL, METRES, "neither geographic nor projected"),
+        ("EPSG:4978", METRES, "neither geographic nor projected"),  # geocentric
+        ("EPSG:32633", Affine(0, 0, 399960, 0, 0, 5799960), "have no extent"),
+        ("EPSG:32633", Affine(10, 10, 399960, 10, 10, 5799960), "have no extent"),  # all on one line
+        ("EPSG:32633", Affine(float("nan"), 0, 399960, 0, -10, 5799960), "have no extent"),
+    ],
+)
+def test_a_header_that_places_its_pixels_nowhere_is_an_error(tmp_path, crs, transform, said):
+    path = write(tmp_path / "x.tif", crs=crs, transform=transform)
+    with pytest.raises(OSError, match=said) as told, open_raster(path):
+        pass
+    assert str(tmp_path) not in str(told.value)
+
+
+def test_degrees_around_the_earth_and_past_a_pole_in_part_are_a_place(tmp_path):
+    for left, top in ((12.0, 52.0), (359.0, 90.05), (-180.0, -89.95)):
+        path = write(tmp_path / "x.tif", crs="EPSG:4326", transform=from_origin(left, top, 0.1, 0.1))
+        with open_raster(path) as opened:
+            assert opened.transform.c == left
+
+
+SECRETS = ("access-token=x", "Access_Token=x", "auth=x", "jwt=x", "sas=x", "a=1;sig=x", "sastoken=x", "client_secret=x")
+MORE = ("X-Amz-Security-Token=x", "Key-Pair-Id=x", "subscription-key=x", "%73ig=x", "sig")
+
+
+@pytest.mark.parametrize("query", [*SECRETS, *MORE])
+def test_whatever_a_secret_is_called_it_does_not_pass(query):
+    for place in (
+        f"https://e.example/x.tif?{query}",
+        f"https://e.example/x.tif;{query}",
+        f"https://e.example/x.tif#{query}",
+    ):
+        with pytest.raises(Refused, match="carries a signature or key") as told:
+            resolve(place, ITEM, REMOTE)
+        assert "=x" not in str(told.value)
+
+
+@pytest.mark.parametrize("query", ["file=B04.tif", "keyword=a", "design=b", "author=c", "date=2024;band=4"])
+def test_other_parameters_pass(query):
+    assert resolve(f"https://e.example/get?{query}", ITEM, REMOTE) == f"https://e.example/get?{query}"
+
+
+@pytest.mark.parametrize(
+    ("address", "whole", "short"),
+    [
+        ("/srv/x/c.json", "/srv/x/c.json", "…/c.json"),
+        ("c.json", "c.json", "c.json"),
+        (
+            "https://u:p@e.example/a/c.json?token=s3cr3t#s3cr3t",
+            "https://e.example/a/c.json",
+            "https://e.example/…/c.json",
+        ),
+        ("https://s3cr3t@e.example/c.json", "https://e.example/c.json", "https://e.example/c.json"),
+        ("u:s3cr3t@e.example/c.json?a=1", "e.example/c.json", "…/c.json"),
+        ("https://e.example", "https://e.example", "https://e.example"),
+    ],
+)
+def test_an_address_is_told_without_secrets_and_kept_without_folders(address, whole, short):
+    assert shown(address) == whole
+    assert shortened(address) == short
+    # in a sentence, an address that names no host and begins with no slash is left but for its user and query
+    kept = redacted(f"item x: '{address}' is refused: 20 m/s (a/b).")
+    assert kept == f"item x: '{whole if address.startswith('u:') else short}' is refused: 20 m/s (a/b)."
