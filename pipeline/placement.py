@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError  # what warp.transform raises, and none of the public errors
 from rasterio.crs import CRS
 from rasterio.warp import transform
 
@@ -74,7 +75,10 @@ class Placement:
         if self.source.crs == self.crs:
             return True
         corners = self.corners
-        xs, ys = transform(self.source.crs, self.crs, corners[0], corners[1])
+        try:
+            xs, ys = transform(self.source.crs, self.crs, corners[0], corners[1])
+        except CPLE_BaseError:  # of a place that the grid's CRS does not have
+            return False
         return bool(np.abs(np.array([xs, ys]) - corners).max() < TOLERANCE * self.target.resolution)
 
     @cached_property
@@ -96,12 +100,15 @@ class Placement:
         return round(-self.target.top / res - row, 6), round(self.target.left / res - col, 6)
 
     def exact(self, rows: NDArray[Any], cols: NDArray[Any]) -> Positions:
-        """Places of points of the grid, by pixels from the origin of the CRS, in the file."""
+        """Places of points of the grid, by pixels from the origin of the CRS, in the file; raises ``OSError``."""
         res, (down, right) = self.target.resolution, self.phase
         xs, ys = (cols + right) * res, -(rows + down) * res
         if not self.same_crs:
             shape = xs.shape
-            east, north = transform(self.crs, self.source.crs, xs.ravel(), ys.ravel())
+            try:
+                east, north = transform(self.crs, self.source.crs, xs.ravel(), ys.ravel())
+            except CPLE_BaseError:
+                raise OSError("no way is known from the grid's CRS to the file's") from None
             xs, ys = np.reshape(east, shape), np.reshape(north, shape)
         if self.source.crs.is_geographic:  # the same meridian may be counted once more around the Earth
             xs = xs + 360 * np.round((self.corners[0].mean() - xs) / 360)

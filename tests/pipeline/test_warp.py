@@ -358,3 +358,18 @@ def test_a_window_that_needs_more_than_is_held_is_read_in_parts(monkeypatch):
     monkeypatch.setattr("pipeline.warp.HELD", 20000)
     parts, _ = file.on(TEN, np.uint16(0), nodata=0)
     np.testing.assert_array_equal(parts, whole)
+
+
+def test_a_crs_that_nothing_leads_to_is_an_error_that_names_no_file():
+    file = File(noise("uint16"), north_up(10.0), 'LOCAL_CS["bench",UNIT["metre",1]]')
+    with pytest.raises(OSError, match="no way is known from the grid's CRS to the file's"):
+        file.on(TEN, np.uint16(0), nodata=0)
+
+
+def test_a_file_that_reaches_past_the_pole_is_read_where_it_is_on_earth():
+    """A global grid whose outer rows lie half a pixel beyond the poles; zone 33 at 52 north is none of their business."""
+    grid = Affine(0.5, 0, -180.25, 0, -0.5, 90.25)
+    file = ramps(grid, DEGREES, (361, 721))
+    found, _ = file.on(TEN, resampling=Resampling.nearest)
+    cols, _ = places(TEN, grid, DEGREES)
+    np.testing.assert_array_equal(found, np.floor(cols) + 0.5)
