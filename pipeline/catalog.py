@@ -8,6 +8,7 @@ from typing import Any
 import pystac
 from shapely import from_wkt
 
+from pipeline.access import redacted
 from pipeline.dialects import (
     boxes,
     collections_of,
@@ -23,7 +24,7 @@ from pipeline.errors import Refused
 from pipeline.radiometry import coding
 from pipeline.scene import Bounds, Scene
 from pipeline.sensors import SENSORS, Sensor, sensor
-from pipeline.stac import Service, Static, Wanted, opened
+from pipeline.stac import Broken, Service, Static, Wanted, opened
 
 __all__ = ["Found", "Query", "find", "find_all", "look", "look_all", "tile_of"]
 
@@ -64,8 +65,9 @@ class Found:
     """Of items that may answer it too and cannot be used: which, and why."""
 
     def usable(self, query: Query) -> list[Scene]:
-        """The scenes; raises ``Refused`` where an item that cannot be used was asked for by its id, or is why none is left."""
-        if self.refused and (not self.scenes or query.scenes):
+        """The scenes; raises ``Refused`` where an item that cannot be used is why none is left, or one asked for missing."""
+        here = {_scene_of(scene.id) for scene in self.scenes}
+        if self.refused and (not self.scenes or any(_scene_of(name) not in here for name in query.scenes)):
             more = f" (and {len(self.refused) - 1} items more that cannot be used)" if len(self.refused) > 1 else ""
             raise Refused(self.refused[0] + more)
         return list(self.scenes)
@@ -176,22 +178,22 @@ class _Verdict:
     """Which cannot be used, and why."""
 
 
-def _judged(items: Iterable[pystac.Item | str], query: Query, tables: tuple[Sensor, ...], root: str) -> _Verdict:
+def _judged(items: Iterable[pystac.Item | Broken], query: Query, tables: tuple[Sensor, ...], root: str) -> _Verdict:
     """Items as scenes of sensors, as far as they answer the query and can be used."""
     wanted = {table.name: table for table in tables}
     scenes: dict[str, dict[tuple[int, int], dict[str, Scene]]] = {}
     refused = []
     for item in items:
-        if isinstance(item, str):
-            refused.append(item)
+        if query.scenes and item.id is not None and item.id not in query.scenes:
             continue
-        if query.scenes and item.id not in query.scenes:
+        if isinstance(item, Broken):
+            refused.append(item.reason)
             continue
         try:
             scene = _scene(item, query, wanted, root)
         except Refused as error:
             if _may_answer(item, query):
-                refused.append(str(error))
+                refused.append(redacted(str(error)))  # it is kept with the result
             continue
         if scene is not None:
             ranked = scenes.setdefault(scene.sensor, {})
@@ -230,10 +232,15 @@ def _joined(scenes: Iterable[Scene]) -> list[Scene]:
     """Scenes, those that LandsatLook holds in two items (``…_SR`` and ``…_ST``) as one with the bands of both."""
     made: dict[str, Scene] = {}
     for scene in sorted(scenes, key=lambda s: s.id):
-        name = scene.id.removesuffix("_SR").removesuffix("_ST") if scene.sensor == "landsat" else scene.id
+        name = _scene_of(scene.id) if scene.sensor == "landsat" else scene.id
         first = made.get(name)
         made[name] = replace(first, assets={**scene.assets, **first.assets}) if first else scene
     return list(made.values())
+
+
+def _scene_of(name: str) -> str:
+    """Id of a scene whose reflectance and temperature may be items of their own."""
+    return name.removesuffix("_SR").removesuffix("_ST")
 
 
 def _concerns(item: pystac.Item, query: Query, wanted: Mapping[str, Sensor]) -> bool:

@@ -18,6 +18,7 @@ from typing import Protocol
 import urllib3
 from urllib3.exceptions import HTTPError
 
+from pipeline.connections import Barred, pools, proxy_for
 from pipeline.errors import Refused
 from pipeline.hosts import host_of, split
 
@@ -33,6 +34,10 @@ EARLY = 60.0
 
 UNSIGNED = 600.0
 """Seconds for which a token service's word that it has no token for a place is believed."""
+
+
+RETRIES = urllib3.Retry(total=5, connect=2, read=2, backoff_factor=0.2, status_forcelist=(429, 500, 502, 503, 504))
+"""How a token service is asked again: with growing pauses. A redirect is not followed, as a key would go along."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,11 @@ class SharedAccess:
         """A token for a container; an empty one where the service knows no such container: it may be public."""
         headers = {"Ocp-Apim-Subscription-Key": os.environ[self.key]} if os.environ.get(self.key) else {}
         try:
-            answer = _tokens().request("GET", f"{self.endpoint}/{scope}", headers=headers)
+            answer = _tokens(proxy_for(self.endpoint)).request(
+                "GET", f"{self.endpoint}/{scope}", headers=headers, redirect=False, retries=RETRIES
+            )
+        except Barred as error:
+            raise OSError(str(error)) from None
         except HTTPError:
             raise OSError("the service of access tokens does not answer") from None
         if answer.status in (400, 403, 404):
@@ -185,10 +194,9 @@ def signer_of(address: str, among: tuple[Signer, ...]) -> Signer | None:
 
 
 @cache
-def _tokens() -> urllib3.PoolManager:
-    """Connections to token services: transient failures are tried again with growing pauses."""
-    retries = urllib3.Retry(total=5, connect=2, backoff_factor=0.2, status_forcelist=(429, 500, 502, 503, 504))
-    return urllib3.PoolManager(maxsize=4, timeout=20, retries=retries)
+def _tokens(proxy: str) -> urllib3.PoolManager:
+    """Connections to token services."""
+    return pools(proxy, 4, 20.0)
 
 
 class Keyring:

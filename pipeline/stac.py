@@ -4,6 +4,7 @@ An item that is not made as STAC says is handed on as what is wrong with it: it 
 """
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,10 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import pystac
-from pystac.stac_io import RetryStacIO
 from pystac_client import Client
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
@@ -22,7 +22,8 @@ from requests.exceptions import RequestException
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError
 
-from pipeline.access import resolve
+from pipeline.access import REMOTE, redacted, resolve, shown
+from pipeline.connections import Documents
 from pipeline.errors import Refused
 from pipeline.scene import Bounds
 
@@ -30,7 +31,10 @@ PAGE = 100
 """Items asked of an API at a time."""
 
 MOST_PAGES = 100
-"""Pages of collections that an API is asked for."""
+"""Pages of collections, or of a collection of items, that are asked for."""
+
+TIMEOUT = 30.0
+"""Seconds without a byte after which an answer is given up."""
 
 UNREACHED = (APIError, RequestException, HTTPError, OSError)
 """What a service or file raises that cannot be read."""
@@ -39,6 +43,16 @@ INVALID = (
     pystac.STACError, pystac.STACTypeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
 )  # fmt: skip
 """What reading a document raises that is not made as STAC says."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A document of a catalog that cannot be used."""
+
+    id: str | None
+    """Id of the item; ``None`` where the document does not tell."""
+    reason: str
+    """What is wrong with it, in one sentence that names no folder of this machine and no address in full."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,7 @@ class Static:
 
     root: str
     """Address to which its files belong."""
-    items: tuple[pystac.Item | str, ...]
+    items: tuple[pystac.Item | Broken, ...]
     """Its items; of those that are not valid, what is wrong."""
 
 
@@ -80,7 +94,7 @@ class Service:
     collections: frozenset[str] | None
     """Ids of its collections; ``None`` where it does not list them."""
 
-    def search(self, collections: Iterable[str], wanted: Wanted) -> Iterator[pystac.Item | str]:
+    def search(self, collections: Iterable[str], wanted: Wanted) -> Iterator[pystac.Item | Broken]:
         """Items of collections that answer, page by page, each once; of those that are not valid, what is wrong."""
         seen = set()
         for bbox in _parts(wanted.bbox):
@@ -98,7 +112,7 @@ class Service:
                     key = (str(feature.get("collection")), str(feature.get("id")))
                     if key not in seen:
                         seen.add(key)
-                        yield _parsed(feature, self.root, self.root)
+                        yield _parsed(feature, self.root)
 
 
 def opened(address: str, foreign: Callable[[str], bool]) -> Static | Service:
@@ -107,42 +121,88 @@ def opened(address: str, foreign: Callable[[str], bool]) -> Static | Service:
     Branches of a static catalog whose collection id is ``foreign`` are left out. Transient failures (429 and 5xx) are tried
     again with growing pauses. Raises ``Refused`` where there is no catalog.
     """
+    if not address.strip():
+        raise Refused("no STAC catalog is named: catalog: is empty; give the address or path of one.")
     with _named(address):
         if not urlsplit(address).scheme and Path(address).is_dir():
             return _folder(Path(address), foreign)
-        io = RetryStacIO(retry=_retries())
+        io = _io(address)
         document = _read(io, address)
         kind = document.get("type")
         if kind == "FeatureCollection":
-            return Static(address, tuple(_parsed(feature, address, address) for feature in document["features"]))
+            return Static(address, tuple(_pages(io, document, address)))
         if kind == "Feature":
-            return Static(address, (_parsed(document, address, address, own=True),))
+            return Static(address, (_parsed(document, address, own=True),))
         if any(link.get("rel") == "search" for link in _links(document)):
-            return _service(address, document)
+            client = Client.open(address, stac_io=io)
+            return Service(address, client, _collections(io, document, address))
         if kind in ("Catalog", "Collection"):
             return Static(address, tuple(_walk(io, document, address, foreign)))
-    raise Refused(f"there is no STAC catalog at {address}: the document there is of another kind.")
+    raise _other_kind(address)
 
 
-def _service(address: str, landing: Mapping[str, Any]) -> Service:
-    io = StacApiIO(max_retries=_retries())
-    client = Client.open(address, stac_io=io)
-    return Service(address, client, _collections(io, landing, address))
+def _io(root: str) -> StacApiIO:
+    """What reads the documents of a catalog."""
+    io = StacApiIO(max_retries=None)
+    io.session = Documents(root if urlsplit(root).scheme in REMOTE else "", _retries(), TIMEOUT)
+    return io
+
+
+def _other_kind(address: str) -> Refused:
+    return Refused(f"there is no STAC catalog at {shown(address)}: the document there is of another kind.")
+
+
+def _next(document: Mapping[str, Any], address: str, root: str) -> str | None:
+    """Address of the page after one, ``None`` for the last; raises ``Refused`` where it may not be read or not be asked so."""
+    link = next((link for link in _links(document) if link.get("rel") == "next"), None)
+    if link is None:
+        return None
+    href = link.get("href")
+    if not isinstance(href, str) or str(link.get("method", "GET")).upper() != "GET":
+        raise Refused("it is no plain link")
+    target = urljoin(address, href)
+    # A page may well be named by a token, which no asset may carry; hosts are judged as the page is asked for.
+    if urlsplit(root).scheme in REMOTE and urlsplit(target).scheme in ("http", "https"):
+        return target
+    return resolve(href, address, root)
+
+
+def _pages(io: StacApiIO, document: dict[str, Any], root: str) -> Iterator[pystac.Item | Broken]:
+    """Items of a collection of items, and of the pages that follow it, each page once."""
+    seen, address = {root}, root
+    while True:
+        for feature in document["features"]:
+            yield _parsed(feature, address)
+        try:
+            following = _next(document, address, root)
+            if following is None or following in seen:
+                return
+            if len(seen) == MOST_PAGES:
+                raise Refused(f"there are more than {MOST_PAGES} pages; name the API itself, which can be searched")
+            document = _read(io, following)
+            if not isinstance(document.get("features"), list):
+                raise Refused("it holds no items")
+        except (Refused, *UNREACHED, *INVALID) as error:
+            yield Broken(None, f"what follows page {len(seen)} of the STAC catalog is not read ({reason(error)}).")
+            return
+        seen.add(following)
+        address = following
 
 
 def _collections(io: StacApiIO, landing: Mapping[str, Any], root: str) -> frozenset[str] | None:
     """Ids of a service's collections; ``None`` where it does not list them."""
     links, ids = _links(landing), set()
-    page = next((link.get("href") for link in links if link.get("rel") == "data"), None)
+    first = next((link.get("href") for link in links if link.get("rel") == "data"), None)
+    page = urljoin(root, first) if isinstance(first, str) else None
     for _ in range(MOST_PAGES):
-        if not isinstance(page, str):
+        if page is None:
             break
         try:
-            document = json.loads(io.read_text(resolve(page, root, root)))
+            document = _read(io, page)
             ids |= {str(entry["id"]) for entry in document["collections"]}
+            page = _next(document, page, root)
         except (Refused, *UNREACHED, *INVALID):
             return None
-        page = next((link.get("href") for link in _links(document) if link.get("rel") == "next"), None)
     return frozenset(ids) if ids else None
 
 
@@ -152,23 +212,27 @@ def _folder(folder: Path, foreign: Callable[[str], bool]) -> Static:
         found = opened(str(folder / "catalog.json"), foreign)
         if isinstance(found, Static):
             return found
-    io, root, items = RetryStacIO(retry=_retries()), str(folder / "catalog.json"), []
+    root = str(folder / "catalog.json")
+    io, items = _io(root), list[pystac.Item | Broken]()
     for path in sorted((*folder.rglob("*.json"), *folder.rglob("*.geojson"))):
         try:
             document = _read(io, str(path))
-        except (Refused, *UNREACHED, *INVALID):
+        except Refused:
             continue  # not every JSON file beside images is an item
+        except (*UNREACHED, *INVALID) as error:
+            items.append(_unread(str(path), error))  # it may have been one
+            continue
         features = document.get("features") if document.get("type") == "FeatureCollection" else [document]
         if document.get("type") in ("Feature", "FeatureCollection") and isinstance(features, list):
-            items += [_parsed(feature, str(path), root, own=True) for feature in features]
-    if not items:
+            items += [_parsed(feature, str(path), own=True) for feature in features]
+    if all(isinstance(item, Broken) and item.id is None for item in items):
         raise Refused(f"there is no STAC catalog at {folder}: no catalog.json, and no JSON file below it is an item.")
     return Static(root, tuple(items))
 
 
 def _walk(
-    io: RetryStacIO, catalog: dict[str, Any], root: str, foreign: Callable[[str], bool]
-) -> Iterator[pystac.Item | str]:
+    io: StacApiIO, catalog: dict[str, Any], root: str, foreign: Callable[[str], bool]
+) -> Iterator[pystac.Item | Broken]:
     """Items of a static catalog, depth first, each document once; its links must not lead where an asset must not."""
     seen, waiting = {root}, [root]
     while waiting:
@@ -176,10 +240,10 @@ def _walk(
         try:
             document = catalog if address == root else _read(io, address)
         except (Refused, *UNREACHED, *INVALID) as error:
-            yield f"{address} of the STAC catalog at {root} cannot be read ({reason(error)}); mend it there."
+            yield _unread(address, error)
             continue
         if document.get("type") == "Feature":
-            yield _parsed(document, address, root, own=True)
+            yield _parsed(document, address, own=True)
             continue
         if document.get("type") == "Collection" and foreign(str(document.get("id"))):
             continue
@@ -190,7 +254,7 @@ def _walk(
             try:
                 place = resolve(link["href"], address, root)
             except Refused as error:
-                yield f"a link in {address} is not followed: {error}"
+                yield Broken(None, redacted(f"a link in {_file(address)} is not followed: {error}"))
                 continue
             if place not in seen:
                 seen.add(place)
@@ -198,11 +262,21 @@ def _walk(
         waiting += reversed(onward)
 
 
-def _read(io: RetryStacIO, address: str) -> dict[str, Any]:
-    document = json.loads(io.read_text(address))
+def _read(io: StacApiIO, address: str) -> dict[str, Any]:
+    remote = urlsplit(address).scheme not in ("", "file")
+    document = json.loads(io.read_text(address) if remote else Path(address).read_text("utf-8"))
     if not isinstance(document, dict):
-        raise Refused(f"there is no STAC catalog at {address}: the document there is of another kind.")
+        raise _other_kind(address)
     return document
+
+
+def _file(address: str) -> str:
+    """The last part of an address."""
+    return shown(address).rstrip("/").rpartition("/")[2]
+
+
+def _unread(address: str, error: Exception) -> Broken:
+    return Broken(None, f"{_file(address)} of the STAC catalog cannot be read ({reason(error)}); mend it there.")
 
 
 def _links(document: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -210,7 +284,7 @@ def _links(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [link for link in links if isinstance(link, dict)] if isinstance(links, list) else []
 
 
-def _parsed(feature: object, address: str, root: str, own: bool = False) -> pystac.Item | str:
+def _parsed(feature: object, address: str, own: bool = False) -> pystac.Item | Broken:
     """The item of a document at ``address``, or what is wrong with it.
 
     Relative addresses in it are relative to ``address`` where the document is its ``own``, else to its self link.
@@ -224,7 +298,9 @@ def _parsed(feature: object, address: str, root: str, own: bool = False) -> pyst
         base = said[0].get("href") if said and not own else address
         item.set_self_href(base if isinstance(base, str) else address)
     except (UserWarning, *INVALID) as error:
-        return f"item {named} of the STAC catalog at {root} is not valid ({reason(error)}); mend it there."
+        return Broken(
+            named, redacted(f"item {named} of the STAC catalog is not valid ({reason(error)}); mend it there.")
+        )
     return item
 
 
@@ -245,24 +321,32 @@ def _named(address: str) -> Iterator[None]:
         raise
     except UNREACHED as error:
         raise Refused(
-            f"there is no usable STAC catalog at {address} ({reason(error)}); check the address and try again."
+            f"there is no usable STAC catalog at {shown(address)} ({reason(error)}); check the address and try again."
         ) from error
     except INVALID as error:
-        raise Refused(f"the STAC catalog at {address} is not valid ({reason(error)}); mend it there.") from error
+        raise Refused(f"the STAC catalog at {shown(address)} is not valid ({reason(error)}); mend it there.") from error
 
 
 def _retries() -> Retry:
     """Five more tries with growing pauses, or as long as the service asks for; two where nothing answers at all."""
     return Retry(
-        total=5, connect=2, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None
+        total=5, connect=2, read=1, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None
     )
 
 
 def reason(error: Exception) -> str:
-    """A few words for an error, without the trail of retries that led to it."""
+    """A few words for an error, without the trail of retries that led to it, and without an address in full."""
     if isinstance(error, FileNotFoundError):
         return "no such file"
-    if isinstance(error, HTTPError | RequestException) and "onnect" in str(error):
-        return "nothing answers there"
-    text = str(error).strip().splitlines()
-    return text[0][:160] if text else type(error).__name__
+    text = (error.strerror if isinstance(error, OSError) and error.strerror else str(error)).strip()
+    if isinstance(error, HTTPError | RequestException | APIError):
+        busy = re.search(r"too many (\d+) error", text)
+        if busy:
+            return f"the server answers {busy[1]} again and again"
+        if "timed out" in text:
+            return "the server does not answer in time"
+        if "ertificate" in text:
+            return "the server's certificate is not accepted"
+        if "onnect" in text:
+            return "nothing answers there"
+    return redacted(text.splitlines()[0])[:160] if text else type(error).__name__

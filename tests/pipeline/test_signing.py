@@ -2,11 +2,12 @@
 
 import logging
 import pickle
+import socket
 import threading
 import time
 
 import pytest
-from servers import Faults, Tokens, serve_files, serve_tokens
+from servers import Faults, Quiet, Tokens, serve_files, serve_tokens, serving
 
 from pipeline.errors import Refused
 from pipeline.signing import FromEnvironment, Keyring, SharedAccess, Signature, basic, bearer, signer_of, signers
@@ -211,3 +212,30 @@ def test_faults_of_the_storage_do_not_cost_tokens(folder):
     with serve_files(folder, faults, tokens) as files, serve_tokens(tokens) as endpoint:
         client_of(files, endpoint).part(f"{files.address}/container/x.bin", 0, 9)
         assert len(tokens.asked) == 1
+
+
+def test_a_token_service_that_redirects_is_not_followed_with_the_key(folder, monkeypatch):
+    class Elsewhere(Quiet):
+        def do_GET(self):
+            self.send(302, Location=f"{endpoint}/127/container")
+
+    monkeypatch.setenv("PC_SDK_SUBSCRIPTION_KEY", "s3cr3t")
+    tokens = Tokens()
+    with serve_files(folder, tokens=tokens) as files, serve_tokens(tokens) as endpoint, serving(Elsewhere) as first:
+        with pytest.raises(OSError, match="the service of access tokens answers 302 without a token"):
+            client_of(files, first).part(f"{files.address}/container/x.bin", 0, 9)
+        assert tokens.asked == []
+
+
+def test_a_token_service_behind_a_public_name_that_is_private_is_not_asked(folder, monkeypatch):
+    tokens = Tokens()
+    known = socket.getaddrinfo
+    monkeypatch.setattr(
+        "socket.getaddrinfo",
+        lambda host, *args, **kwargs: known("127.0.0.1" if host == "sas.example.com" else host, *args, **kwargs),
+    )
+    with serve_tokens(tokens) as endpoint:
+        place = SharedAccess(("https://a.example",), endpoint.replace("127.0.0.1", "sas.example.com"))
+        with pytest.raises(OSError, match="the name 'sas.example.com' leads to a private address"):
+            place.obtain("a/b")
+    assert tokens.asked == []
