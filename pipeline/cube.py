@@ -17,10 +17,11 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
-from pipeline.radiometry import as_read, coding, decode
+from pipeline.radiometry import POWER, as_read, coding, power
 from pipeline.reader import ABSENT, BandReader, Journal
 from pipeline.scene import Asset, Scene
-from pipeline.sensors import Quality, sensor
+from pipeline.sensors import Coding, Quality, sensor
+from pipeline.warp import PLAIN, Numbers
 
 
 def read(
@@ -28,7 +29,7 @@ def read(
 ) -> xr.DataArray:
     """Digital numbers of scenes on the pixels of ``geobox``: lazy, (time, band, y, x), one time a scene, in their order.
 
-    Decibels and amplitudes come as the power that they mean (``pipeline.radiometry.as_read``).
+    Backscatter comes as power, whichever way it is kept (``pipeline.radiometry.as_read``).
 
     Parameters
     ----------
@@ -47,14 +48,12 @@ def read(
     if bands[0] in layers:
         layer = layers[bands[0]]
         dtype, nodata, resampling = _type(layer, scenes[0].assets.get(layer.name)), float(layer.nodata), Resampling.mode
-        valid, power = (-inf, inf), None
+        numbers = PLAIN
     else:
-        stated = coding(scenes[0], bands[0])
-        how = as_read(stated)
-        power = None if how is stated else partial(decode, how=stated)
+        how = as_read(scenes[0], bands[0])
         dtype, nodata = np.dtype(how.dtype), float("nan") if how.nodata is None else how.nodata
         resampling = Resampling.bilinear if dtype.kind == "f" else Resampling.cubic
-        valid = (-inf if how.low is None else how.low, inf if how.high is None else how.high)
+        numbers = _numbers(scenes, bands, how)
     bounds = tuple(geobox.boundingbox.bbox)
     epsg = _epsg(geobox)
     cube = stackstac.stack(
@@ -73,11 +72,22 @@ def read(
         xy_coords="center",
         properties=False,
         band_coords=False,
-        reader=partial(BandReader, journal=journal, valid=valid, decode=power),
+        reader=partial(BandReader, journal=journal, numbers=numbers),
     )
     if cube.shape[-2:] != geobox.shape:
         raise AssertionError(f"stackstac made {cube.shape[-2:]} pixels of a window of {geobox.shape}")
     return cube.drop_vars([name for name in cube.coords if cube.coords[name].dtype == object and name != "band"])
+
+
+def _numbers(scenes: Sequence[Scene], bands: Sequence[str], how: Coding) -> Numbers:
+    """What the numbers of files mean whose coding is ``how`` once they are read."""
+    return Numbers(
+        low=-inf if how.low is None else how.low,
+        high=inf if how.high is None else how.high,
+        saturated=how.saturated,
+        decode=partial(power, how=coding(scenes[0], bands[0])) if how is POWER else None,
+        declared=any(s.assets[b].nodata is None for s in scenes for b in bands if b in s.assets),
+    )
 
 
 def _type(layer: Quality, asset: Asset | None) -> np.dtype:

@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 from pipeline.cube import read
 from pipeline.flags import flagged
 from pipeline.harmonise.steps import AS_MEASURED, Harmony
-from pipeline.radiometry import as_read, coding, decode, without_border_noise
+from pipeline.radiometry import as_read, coding, decode
 from pipeline.reader import Journal
 from pipeline.scene import Scene, touching
 from pipeline.sensors import Coding, sensor
@@ -45,14 +45,13 @@ def lay(
     for scene in touching(scenes, geobox):
         if not missing.any():
             break
+        planes = _numbers(scene, harmony.place(scene, geobox), harmony.needs(scene, bands), journal)
         values = {}
-        for band, plane in _numbers(scene, harmony.place(scene, geobox), harmony.needs(scene, bands), journal).items():
-            how = coding(scene, band)
+        for band, plane in planes.items():
+            how = as_read(scene, band)
             if how.saturated is not None and band in bands and plane.max() == how.saturated:
                 saturated |= (plane == how.saturated) & missing[bands.index(band)]
-            values[band] = decode(plane, as_read(how))
-            if scene.sensor == "sentinel-1":
-                values[band] = without_border_noise(values[band])
+            values[band] = decode(plane, how)
         for index, plane in enumerate(harmony.applied(scene, bands, values)):
             np.copyto(out[index], plane, where=missing[index])
         missing = np.isnan(out)

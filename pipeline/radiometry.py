@@ -217,17 +217,25 @@ def _decoded(numbers: NDArray, how: Coding) -> NDArray[np.float32]:
     return np.where(np.isfinite(values), values, np.float32(np.nan))
 
 
-def as_read(how: Coding) -> Coding:
-    """The coding of what ``pipeline.cube.read`` gives of files of a coding.
+POWER = Coding(1.0, 0.0, None, None, "float32")
+"""Linear backscatter, NaN where none was measured."""
 
-    Decibels and amplitudes may not be averaged, so they are read as the power that they mean; else digital numbers stay.
+
+def as_read(scene: Scene, band: str) -> Coding:
+    """The coding of what ``pipeline.cube.read`` gives of a band of a scene.
+
+    Decibels and amplitudes may not be averaged, nor may border noise, so backscatter is read as the power that it means
+    (``power``); of the rest digital numbers stay.
     """
-    return how if how.law == "linear" else Coding(1.0, 0.0, None, None, "float32")
+    how = coding(scene, band)
+    radar = sensor(scene.sensor).product(scene.level).quantity_of(band).endswith("nought")
+    return POWER if radar or how.law != "linear" else how
 
 
-def without_border_noise(power: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Linear backscatter of any shape, NaN where it is too weak to be land (``LEAST_POWER``)."""
-    return np.where(power > LEAST_POWER, power, np.float32(np.nan))
+def power(numbers: NDArray, how: Coding) -> NDArray[np.float32]:
+    """Linear backscatter of digital numbers of any shape, NaN where it is too weak to be land (``LEAST_POWER``)."""
+    values = decode(numbers, how)
+    return np.where(values > LEAST_POWER, values, np.float32(np.nan))
 
 
 def decibels(power: NDArray[np.float32]) -> NDArray[np.float32]:

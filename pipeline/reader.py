@@ -8,7 +8,6 @@ import re
 import threading
 import time
 from dataclasses import dataclass, field
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from stackstac.raster_spec import RasterSpec
 
 from pipeline.access import ANEW, LAYER, may_pass, open_raster, split_layer
 from pipeline.errors import Refused
-from pipeline.warp import Decode, Target, onto
+from pipeline.warp import PLAIN, Numbers, Target, onto
 
 ABSENT = "absent:"
 """Address of a band that the item does not list: read as nodata, and named in the journal."""
@@ -67,8 +66,7 @@ class BandReader:
         dtype: np.dtype,
         fill_value: int | float,
         journal: Journal | None = None,
-        valid: tuple[float, float] = (-inf, inf),  # least and greatest number that counts as measured
-        decode: Decode | None = None,  # what makes of its numbers a quantity that may be averaged
+        numbers: Numbers = PLAIN,  # what its numbers mean
         **unused: Any,  # scale_offset, gdal_env, errors_as_nodata: stackstac's own ways of doing what is done here
     ) -> None:
         self.url = url
@@ -77,8 +75,7 @@ class BandReader:
         self.dtype = np.dtype(dtype)
         self.fill = np.asarray(fill_value, self.dtype)
         self.journal = journal
-        self.valid = valid
-        self.decode = decode
+        self.numbers = numbers
 
     def read(self, window: Window, **unused: Any) -> NDArray[Any]:
         """Pixels of a window of the grid, (rows, cols)."""
@@ -124,7 +121,7 @@ class BandReader:
             if index > source.count:
                 raise OSError(f"the file has {source.count} bands where number {index} is wanted")
             held = source.dtypes[index - 1]
-            if self.decode is None and not np.can_cast(held, self.dtype):
+            if self.numbers.decode is None and not np.can_cast(held, self.dtype):
                 raise OSError(f"the file holds {held} where {self.dtype} digital numbers are expected")
             return onto(
                 source,
@@ -132,9 +129,8 @@ class BandReader:
                 self.fill,
                 self.resampling,
                 nodata=float(self.fill),
-                valid=self.valid,
                 index=index,
-                decode=self.decode,
+                numbers=self.numbers,
             )
 
     def close(self) -> None:

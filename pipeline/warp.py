@@ -13,12 +13,14 @@ There are four ways, and which one is taken depends on the two grids alone:
     ten-thousandth of a pixel; on coarser pixels the mean over each of what bilinear interpolation makes of the file, and
     of classes the most frequent at points half a pixel of the file apart.
 
-Nodata never enters a value. The numbers have the dtype of the fill value: interpolated and averaged ones are rounded where
-that is an integer, by half a unit at most, and not at all where it is float32.
+Nodata never enters a value. Nor does the number of a saturated pixel: a value that it would have a part in is saturated too.
+The numbers have the dtype of the fill value: interpolated and averaged ones are rounded where that is an integer, by half
+a unit at most, and not at all where it is float32.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, inf
 from typing import Any
 
@@ -42,7 +44,7 @@ from pipeline.kernels import (
 )
 from pipeline.placement import Extent, Placement, Target, Tile
 
-__all__ = ["Target", "onto"]
+__all__ = ["Numbers", "Target", "onto"]
 
 SNAP = 1e-3
 """Grids that differ by less than this share of a pixel at every corner of the file agree: coordinates come as decimals."""
@@ -56,8 +58,34 @@ HELD = 1 << 24
 POINTS = 1 << 16
 """Positions that are sampled at once."""
 
+SHARE = 1e-5
+"""Share of a value from which on a saturated pixel counts in it; less is what positions are wrong by."""
+
 Decode = Callable[[NDArray[Any]], NDArray[Any]]
 """From the numbers of a file to a quantity, of any shape."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the numbers of a file mean, beside its nodata."""
+
+    low: float = -inf
+    """Least that counts as measured."""
+    high: float = inf
+    """Greatest that counts as measured."""
+    saturated: float | None = None
+    """The one of a saturated pixel; ``None`` where none says so. A value made of several pixels, one of which is saturated,
+    is this number."""
+    decode: Decode | None = None
+    """What makes of them a quantity that may be averaged, NaN where not measured: decibels may not be. ``None`` where they
+    may themselves."""
+    declared: bool = False
+    """Whether what the file itself declares as nodata was not measured either."""
+
+
+PLAIN = Numbers()
+"""Numbers of which all are measured, and may be averaged."""
+
 
 KERNELS: dict[Resampling, Kernel] = {
     Resampling.cubic: cubic,
@@ -74,9 +102,8 @@ def onto(
     resampling: Resampling,
     *,
     nodata: float | None,
-    valid: tuple[float, float] = (-inf, inf),
     index: int = 1,
-    decode: Decode | None = None,
+    numbers: Numbers = PLAIN,
 ) -> tuple[NDArray[Any], str]:
     """Pixels of a band of ``source`` on the target grid, and the way they came.
 
@@ -86,7 +113,7 @@ def onto(
     Parameters
     ----------
     source
-        An open file with a CRS; what it declares as nodata is not asked for.
+        An open file with a CRS.
     target
         The pixels wanted, (rows, cols).
     fill
@@ -99,13 +126,10 @@ def onto(
         mixed. ``nearest`` takes the pixel that each centre lies in.
     nodata
         What stands in the file where nothing was measured; ``None`` where all of it was. NaN is never a measurement.
-    valid
-        Least and greatest number that counts as measured.
     index
         The band, from 1.
-    decode
-        What makes of the file's numbers a quantity that may be averaged, NaN where not measured: decibels may not be.
-        ``None`` where the numbers themselves may.
+    numbers
+        What else the file's numbers mean.
 
     Raises
     ------
@@ -116,7 +140,7 @@ def onto(
     """
     if resampling not in KERNELS:
         raise ValueError(f"resampling is one of {', '.join(r.name for r in KERNELS)}, not {resampling.name}")
-    band = Band(source, index, nodata, valid, fill, decode)
+    band = Band(source, index, nodata, fill, numbers)
     placement = Placement(source, target)
     if placement.same_crs and source.transform.b == source.transform.d == 0 and source.transform.e < 0:
         coarser, finer = _nested(placement)
@@ -139,12 +163,16 @@ class Band:
     """Number of the band, from 1."""
     nodata: float | None
     """What stands where nothing was measured."""
-    range: tuple[float, float]
-    """Least and greatest number that counts as measured."""
     fill: NDArray[Any]
     """What stands there in the result."""
-    decode: Decode | None
-    """What makes of numbers a quantity that may be averaged."""
+    numbers: Numbers
+    """What else the numbers mean."""
+
+    @cached_property
+    def declared(self) -> float | None:
+        """What the file declares as nodata, where that counts and is not known anyway."""
+        found = self.source.nodatavals[self.index - 1] if self.numbers.declared else None
+        return None if found is None or np.isnan(found) or found == self.nodata else float(found)
 
     def read(self, top: int, left: int, bottom: int, right: int) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Numbers of the file, which may be asked for beyond its edges, and where they are valid."""
@@ -154,12 +182,13 @@ class Band:
         if not empty:
             window = Window.from_slices((first_row, last_row), (first_col, last_col))
             inside = self.source.read(self.index, window=window)
-            if self.decode:
-                inside = self.decode(inside)
-            valid = self._valid(inside)
+            stored = None if self.declared is None else inside != self._as_held(self.declared, inside.dtype)
+            if self.numbers.decode:
+                inside = self.numbers.decode(inside)
+            valid = self._valid(inside, stored)
             if inside.shape == (bottom - top, right - left):
                 return inside, valid
-        held = self.fill.dtype if self.decode else self.source.dtypes[self.index - 1]
+        held = self.fill.dtype if self.numbers.decode else self.source.dtypes[self.index - 1]
         numbers = np.zeros((bottom - top, right - left), held)
         mask = np.zeros(numbers.shape, bool)
         if not empty:
@@ -167,43 +196,61 @@ class Band:
             numbers[place], mask[place] = inside, True if valid is None else valid
         return numbers, mask
 
-    def _valid(self, numbers: NDArray[Any]) -> NDArray[np.bool_] | None:
-        """Where numbers are measured; ``None`` where all are."""
-        valid = None
+    @staticmethod
+    def _as_held(nodata: float, kind: np.dtype) -> np.generic | float:
+        """Nodata as numbers of a type have it."""
+        with np.errstate(over="ignore"):  # a nodata beyond the dtype occurs nowhere
+            return np.float64(nodata).astype(kind) if kind.kind == "f" else nodata
+
+    def _valid(self, numbers: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        """Where numbers are measured, of those that may be; ``None`` where all are."""
         if numbers.dtype.kind == "f":
-            valid = ~np.isnan(numbers)
-        if self.nodata is not None and not np.isnan(self.nodata):
-            with np.errstate(over="ignore"):  # a nodata beyond the dtype occurs nowhere
-                wanted = np.float64(self.nodata).astype(numbers.dtype) if numbers.dtype.kind == "f" else self.nodata
-            measured = numbers != wanted
+            measured = ~np.isnan(numbers)
             valid = measured if valid is None else valid & measured
-        if self.range != (-inf, inf):
-            measured = (numbers >= self.range[0]) & (numbers <= self.range[1])
+        if self.nodata is not None and not np.isnan(self.nodata):
+            measured = numbers != self._as_held(self.nodata, numbers.dtype)
+            valid = measured if valid is None else valid & measured
+        if (self.numbers.low, self.numbers.high) != (-inf, inf):
+            measured = (numbers >= self.numbers.low) & (numbers <= self.numbers.high)
             valid = measured if valid is None else valid & measured
         return None if valid is None or valid.all() else valid
 
-    def image(self, top: int, left: int, bottom: int, right: int) -> Image:
-        """The same as floating point numbers, zero where not valid; of 64 bits where 32 do not hold every number."""
+    def image(self, top: int, left: int, bottom: int, right: int) -> tuple[Image, Image | None]:
+        """The same as floating point numbers, zero where not valid, of 64 bits where 32 do not hold every number; and how
+        much of each pixel is saturated, 0 or 1, ``None`` where no pixel is. A saturated pixel is not valid in the first."""
         numbers, valid = self.read(top, left, bottom, right)
-        values = numbers.astype(np.result_type(numbers.dtype, np.float32), copy=False)
-        return Image(values if valid is None else np.where(valid, values, values.dtype.type(0)), valid, top, left)
+        values, excess = numbers.astype(np.result_type(numbers.dtype, np.float32), copy=False), None
+        if self.numbers.saturated is not None:
+            full = numbers == self.numbers.saturated
+            if full.any():
+                excess = Image((full if valid is None else full & valid).astype(np.float32), valid, top, left)
+                valid = ~full if valid is None else valid & ~full
+        return Image(
+            values if valid is None else np.where(valid, values, values.dtype.type(0)), valid, top, left
+        ), excess
 
-    def codes(self, top: int, left: int, bottom: int, right: int) -> Image:
+    def codes(self, top: int, left: int, bottom: int, right: int) -> tuple[Image, None]:
         """The same as the file has them."""
         numbers, valid = self.read(top, left, bottom, right)
-        return Image(numbers, valid, top, left)
+        return Image(numbers, valid, top, left), None
 
-    def settled(self, samples: Samples) -> NDArray[Any]:
-        """Samples as the result has them: to an integer dtype rounded, and then never to the fill nor beyond what is valid."""
+    def settled(self, samples: Samples, excess: Samples | None = None) -> NDArray[Any]:
+        """Samples as the result has them: to an integer dtype rounded, and then never to the fill nor beyond what is valid;
+        saturated where ``excess``, how much of each is, says so."""
         values, valid = samples
-        kind = self.fill.dtype
+        kind, saturated = self.fill.dtype, self.numbers.saturated
         if kind.kind in "iu" and values.dtype.kind == "f":
             limits = np.iinfo(kind)
-            values = np.clip(np.rint(values), max(limits.min, self.range[0]), min(limits.max, self.range[1]))
+            values = np.clip(np.rint(values), max(limits.min, self.numbers.low), min(limits.max, self.numbers.high))
             values[values == self.fill] = int(self.fill) + (1 if self.fill < limits.max else -1)
+            if saturated is not None:
+                values[values == saturated] = saturated - 1
         out = values.astype(kind)
         if valid is not None:
             out[~valid] = self.fill
+        if excess is not None:
+            share, known = excess
+            out[share > SHARE if known is None else (share > SHARE) & known] = saturated
         return out
 
 
@@ -255,8 +302,9 @@ def _averaged(
     lines = max(1, HELD // (cols * times * times))
     for start in range(0, rows, lines):
         top, stop = row + start * times, row + min(start + lines, rows) * times
-        image = read(top, col, stop, col + cols * times)
-        out[start : start + lines] = band.settled(summary((image.values, image.valid), times, times))
+        image, excess = read(top, col, stop, col + cols * times)
+        full = None if excess is None else block_means((excess.values, excess.valid), times, times)
+        out[start : start + lines] = band.settled(summary((image.values, image.valid), times, times), full)
     return out
 
 
@@ -277,18 +325,24 @@ def _filled(out: NDArray[Any], band: Band, tiles: Sequence[tuple[Tile, Extent]],
         _filled(out, band, tiles[: len(tiles) // 2], resampling)
         _filled(out, band, tiles[len(tiles) // 2 :], resampling)
         return
-    image = (band.codes if KERNELS[resampling] is nearest else band.image)(*window)
+    image, excess = (band.codes if KERNELS[resampling] is nearest else band.image)(*window)
     for tile, extent in tiles:
         row, col = (origin - first for origin, first in zip(tile.origin, tile.placement.first, strict=True))
         place = slice(row + tile.rows[0], row + tile.rows[1]), slice(col + tile.cols[0], col + tile.cols[1])
-        if max(tile.footprint) <= COARSER or resampling is Resampling.nearest:
-            samples = _sampled(image, tile, KERNELS[resampling], tile.rows, 1, 1)
-        elif resampling is Resampling.mode:
-            samples = _most_frequent(image, tile)
-        else:
-            cols, rows = tile.at(np.arange(*tile.rows) + 0.5, np.arange(*tile.cols) + 0.5)
-            samples = box_means(image.part(*extent), cols, rows, tile.footprint)
-        out[place] = band.settled(samples)
+        if resampling is Resampling.mode and max(tile.footprint) > COARSER:
+            out[place] = band.settled(_most_frequent(image, tile))
+            continue
+        samples = _interpolated(image, tile, extent, KERNELS[resampling])
+        full = None if excess is None else _interpolated(excess, tile, extent, bilinear)
+        out[place] = band.settled(samples, full)
+
+
+def _interpolated(image: Image, tile: Tile, extent: Extent, kernel: Kernel) -> Samples:
+    """The kernel's values in a tile, or means over pixels that are coarser than the file's."""
+    if max(tile.footprint) <= COARSER or kernel is nearest:
+        return _sampled(image, tile, kernel, tile.rows, 1, 1)
+    cols, rows = tile.at(np.arange(*tile.rows) + 0.5, np.arange(*tile.cols) + 0.5)
+    return box_means(image.part(*extent), cols, rows, tile.footprint)
 
 
 def _most_frequent(image: Image, tile: Tile) -> Samples:

@@ -99,6 +99,57 @@ def test_a_saturated_pixel_is_one_of_the_scene_that_was_taken(tmp_path):
     np.testing.assert_array_equal(image.saturated, np.repeat(np.array([[False] * 6 + [True] * 6]), 12, axis=0))
 
 
+@pytest.mark.parametrize(
+    ("grid", "rows", "cols"),
+    [
+        (window(12, 12), slice(4, 7), slice(4, 7)),  # the file's own
+        (window(12, 10, left=GRID["left"] + 4), slice(4, 7), slice(3, 7)),  # 3 lies between columns 3 and 4 of the file
+        (window(6, 6, size=20.0), slice(2, 4), slice(2, 4)),  # means of 40-60 and 60-80 m
+        (window(4, 4, size=25.0), slice(1, 3), slice(1, 3)),  # of 25-50 and 50-75 m
+    ],
+)
+def test_a_saturated_number_is_part_of_no_other_and_what_it_would_be_part_of_is_saturated(tmp_path, grid, rows, cols):
+    # saturated from 40 to 70 m south and east of the corner, 0.3 around
+    pixels = numbers(3000)
+    pixels[4:7, 4:7] = 65535
+    image = lay([scene("bright", {"B04": write(tmp_path / "b.tif", pixels)})], grid, ["B04"])
+    expected = np.zeros(grid.shape, bool)
+    expected[rows, cols] = True
+    np.testing.assert_array_equal(image.saturated, expected)
+    np.testing.assert_array_equal(image.values[0], np.where(expected, np.float32(6.5535), np.float32(0.3)))
+
+
+def test_interpolation_saturates_neither_what_was_not_measured_nor_the_rim_of_what_is_bright(tmp_path):
+    pixels = numbers(3000, 12, 16)
+    pixels[:, 4], pixels[:, 5:8], pixels[:, 8:10], pixels[:, 10:] = 65535, 0, 1, 65534
+    image = lay(
+        [scene("edge", {"B04": write(tmp_path / "e.tif", pixels)})], window(12, 14, left=GRID["left"] + 4), ["B04"]
+    )
+    # pixel k lies 0.4 of the way from column k of the file to the next: 4 has a part in 3 and 4; 5 to 7 are nodata's own.
+    # At 10 the kernel overshoots 65534 by 7 % of the step
+    np.testing.assert_array_equal(image.saturated, [[k in (3, 4) for k in range(14)]] * 12)
+    np.testing.assert_array_equal(np.isnan(image.values[0]), [[k in (5, 6, 7) for k in range(14)]] * 12)
+    np.testing.assert_array_equal(image.values[0, :, 10], np.float32(6.5534))
+
+
+@pytest.mark.parametrize(("left", "size", "cols"), [(GRID["left"] + 5, 10.0, 8), (GRID["left"], 30.0, 4)])
+@pytest.mark.parametrize(("border", "nodata"), [(0.0, None), (5.0, 5.0)])
+def test_the_border_of_a_radar_image_has_no_part_in_the_land_beside_it(tmp_path, left, size, cols, border, nodata):
+    """Zeros, and what the file itself calls nodata, of which the item says nothing: neither averaged nor interpolated."""
+    power = np.full((12, 12), 0.1, np.float32)
+    power[:, :4] = border
+    path = write(tmp_path / "vv.tif", power)
+    with rasterio.open(path, "r+") as file:
+        file.nodata = nodata
+    radar = scene("S1", {"VV": path}, sensor="sentinel-1", level="RTC")
+    values = lay([radar], window(3, cols, left=left, size=size), ["VV"]).values[0]
+    assert np.isnan(values[:, 0]).all()
+    assert not np.isnan(values[:, -1]).any()
+    np.testing.assert_allclose(values[~np.isnan(values)], 0.1, rtol=1e-6)
+    stated = scene("S1", {"VV": Asset(path, nodata=-1.0)}, sensor="sentinel-1", level="RTC")
+    assert np.isnan(lay([stated], window(2, 2), ["VV"]).values).all() == (border == 0), "what the item states holds"
+
+
 def test_flags_come_of_the_scene_that_the_pixel_comes_of(tmp_path):
     # the clear scene's classes end at column 6 of 12 (20 m: 3 of 6); the other is cloud all over, shadow in the last
     clear, other = np.zeros((6, 6), np.uint8), np.full((6, 6), 9, np.uint8)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import Refused
-from pipeline.radiometry import OFFSET, coding, decibels, decode, without_border_noise
+from pipeline.radiometry import OFFSET, coding, decibels, decode, power
 from pipeline.scene import Asset, Scene
 from pipeline.sensors import SENSORS, Coding
 
@@ -124,7 +124,7 @@ def test_the_usual_coding_of_each_product(sensor, level, band, numbers, values):
 
 
 @pytest.mark.parametrize(
-    ("asset", "numbers", "power"),
+    ("asset", "numbers", "wanted"),
     [
         # decibels: 10^(-10/10), 10^(-20/10); -99 is nodata
         (stating(unit="dB", nodata=-99), np.array([-10, -20, -99], np.float32), [0.1, 0.01, nan]),
@@ -142,16 +142,18 @@ def test_the_usual_coding_of_each_product(sensor, level, band, numbers, values):
         (stating(dtype="float32", nodata=-3.4e38), np.array([-3.4e38, 0.5], np.float32), [nan, 0.5]),
     ],
 )
-def test_backscatter_comes_as_linear_power_whichever_way_it_is_kept(asset, numbers, power):
+def test_backscatter_comes_as_linear_power_whichever_way_it_is_kept(asset, numbers, wanted):
     how = coding(scene("sentinel-1", "RTC", "VV", asset), "VV")
     assert how.dtype == numbers.dtype.name
-    np.testing.assert_allclose(decode(numbers, how), power, rtol=1e-3)
+    np.testing.assert_allclose(decode(numbers, how), wanted, rtol=1e-3)
 
 
 def test_border_noise_is_no_backscatter():
     # -40 dB is 0.0001: what lies below is noise at the swath's border
-    power = np.array([0.1, 1.01e-4, 1e-4, 0, -0.1, nan], np.float32)
-    np.testing.assert_array_equal(np.isnan(without_border_noise(power)), [False, False, True, True, True, True])
+    found = power(np.array([0.1, 1.01e-4, 1e-4, 0, -0.1, nan], np.float32), of("sentinel-1", "RTC"))
+    np.testing.assert_array_equal(found, np.array([0.1, 1.01e-4, nan, nan, nan, nan], np.float32))
+    decibels = power(np.array([-39.9, -40.1], np.float32), Coding(1.0, 0.0, None, None, "float32", "decibel"))
+    np.testing.assert_allclose(decibels, [10**-3.99, nan], rtol=1e-5)
 
 
 def test_decibels_of_power():
