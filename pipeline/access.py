@@ -29,6 +29,9 @@ ANEW = {"CPL_VSIL_CURL_NON_CACHED": "/vsis3/"}
 LAYER = "#layer="
 """What stands between an address and the layer of a file."""
 
+AREAS = (1e-18, 1e15)
+"""Least and largest area of a pixel, in the unit of its CRS: below a millimetre in degrees, above the Earth in metres."""
+
 FARTHEST = (720.0, 120.0)
 """Degrees of longitude and latitude beyond which a file has none: grids may begin elsewhere and end past a pole, in part."""
 
@@ -268,13 +271,15 @@ def _endpoint(place: str) -> dict[str, str]:
 
 def _placed(source: rasterio.DatasetReader) -> rasterio.DatasetReader:
     """A file whose header says where on Earth its pixels lie; raises ``OSError`` where it does not."""
-    if source.crs is None or source.transform.is_identity:
+    crs = source.crs
+    if crs is None or source.transform.is_identity:
         raise OSError("the file has no georeference")
-    if not all(map(isfinite, source.transform)) or source.transform.determinant == 0:
-        raise OSError("the file's pixels have no extent")
-    if not (source.crs.is_geographic or source.crs.is_projected):
+    least, most = AREAS
+    if not all(map(isfinite, source.transform)) or not least < abs(source.transform.determinant) < most:
+        raise OSError("the file's pixels have no extent on Earth")
+    if not (crs.is_geographic or crs.is_projected):
         raise OSError("the file's CRS is neither geographic nor projected")
-    if source.crs.is_geographic:
+    if crs.is_geographic:
         corners = [source.transform * (col, row) for col in (0, source.width) for row in (0, source.height)]
         if any(abs(east) > FARTHEST[0] or abs(north) > FARTHEST[1] for east, north in corners):
             raise OSError("the file's CRS is in degrees, its coordinates are not")

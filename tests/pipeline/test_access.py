@@ -472,6 +472,8 @@ LOCAL = 'LOCAL_CS["bench",UNIT["metre",1]]'
         ("EPSG:4978", METRES, "neither geographic nor projected"),  # geocentric
         ("EPSG:32633", Affine(0, 0, 399960, 0, 0, 5799960), "have no extent"),
         ("EPSG:32633", Affine(10, 10, 399960, 10, 10, 5799960), "have no extent"),  # all on one line
+        ("EPSG:32633", Affine(1e-30, 0, 399960, 0, -1e-30, 5799960), "have no extent"),
+        ("EPSG:32633", Affine(1e30, 0, 399960, 0, -1e30, 5799960), "have no extent"),
         ("EPSG:32633", Affine(float("nan"), 0, 399960, 0, -10, 5799960), "have no extent"),
     ],
 )
