@@ -338,6 +338,8 @@ def reason(error: Exception) -> str:
     """A few words for an error, without the trail of retries that led to it, and without an address in full."""
     if isinstance(error, FileNotFoundError):
         return "no such file"
+    if status := getattr(error, "status_code", None):  # of an APIError that stands for an answer
+        return f"the server answers {status}"  # what it says may repeat the query
     text = (error.strerror if isinstance(error, OSError) and error.strerror else str(error)).strip()
     if isinstance(error, HTTPError | RequestException | APIError):
         busy = re.search(r"too many (\d+) error", text)
