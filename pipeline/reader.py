@@ -25,6 +25,9 @@ from pipeline.warp import PLAIN, Numbers, Target, onto
 ABSENT = "absent:"
 """Address of a band that the item does not list: read as nodata, and named in the journal."""
 
+NOT_LISTED = "the item lists no such asset"
+"""Why such a band could not be read."""
+
 
 @dataclass
 class Journal:
@@ -46,6 +49,12 @@ class Journal:
         """Keep why a file could not be read."""
         with self.lock:
             self.failures[address] = reason
+
+    def add(self, other: "Journal") -> None:
+        """Keep all that another journal holds."""
+        with self.lock:
+            self.outcomes |= other.outcomes
+            self.failures |= other.failures
 
     def __dask_tokenize__(self) -> int:
         return id(self)
@@ -102,7 +111,7 @@ class BandReader:
     def _pixels(self, target: Target) -> tuple[NDArray[Any], str]:
         """Pixels of the file on the target grid, and the way they came; tried three times where that may help."""
         if self.url.startswith(ABSENT):
-            raise FileNotFoundError("the item lists no such asset")
+            raise FileNotFoundError(NOT_LISTED)
         try:
             return self._once(target)
         except RasterioError as error:

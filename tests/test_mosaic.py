@@ -15,6 +15,7 @@ from scipy.ndimage import binary_dilation
 
 from pipeline.errors import Refused
 from pipeline.flags import Flag
+from pipeline.harmonise.steps import Harmony
 from pipeline.lattice import Box, Lattice, Layout
 from pipeline.mosaic import lay, lay_quality
 from pipeline.reader import Journal
@@ -208,8 +209,53 @@ def test_a_scene_that_cannot_be_read_leaves_its_place_to_the_next_and_is_named(t
     image = lay(made, window(12, 12), ["B04"], journal)
     np.testing.assert_array_equal(image.values[0], np.full((12, 12), 0.2, np.float32))
     assert journal.failures == {gone: "the file is missing"}
-    with pytest.raises(OSError, match="gone B04|the file is missing"):
+    with pytest.raises(OSError, match="B04 of scene gone cannot be read: the file is missing"):
         lay(made, window(12, 12), ["B04"])
+
+
+def test_flags_move_with_the_bands_of_a_scene_that_is_put_right(tmp_path):
+    # the ground of the first 20 m column lies 20 m further east in the scene: what is read for it stands in the second
+    classes = np.full((6, 6), 4, np.uint8)
+    classes[:, 3] = 9
+    made = scene("S2", {"SCL": write(tmp_path / "c.tif", classes, size=20.0)})
+    harmony = Harmony(shifts=(("S2", 20.0, 0.0),))
+    found = lay_quality([made], window(6, 5, size=20.0), harmony=harmony).flags
+    np.testing.assert_array_equal(found, [[0, 0, int(Flag.CLOUD), 0, 0]] * 6)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_where_a_scenes_own_flags_are_gone_its_pixels_get_none_of_another_scene(tmp_path, listed):
+    """The first scene gives the left half; the second, cloud all over, gives the rest."""
+    left = numbers(1000)
+    left[:, 6:] = 0
+    first = {"B05": str(tmp_path / "no.tif"), "B04": write(tmp_path / "l.tif", left)}
+    cloud = np.full((6, 6), 9, np.uint8)
+    second = {"B04": write(tmp_path / "r.tif", numbers(2000)), "SCL": write(tmp_path / "s.tif", cloud, size=20.0)}
+    gone = {"SCL": str(tmp_path / "gone.tif")} if listed else {}
+    made = [scene("first", first | gone), scene("second", second)]
+    journal = Journal()
+    quality = lay_quality(made, window(12, 12), journal)
+    np.testing.assert_array_equal(quality.flags, [[0] * 6 + [int(Flag.CLOUD)] * 6] * 12)
+    np.testing.assert_array_equal(quality.measured, [[False] * 6 + [True] * 6] * 12)
+    assert journal.failures == dict.fromkeys(gone.values(), "the file is missing")
+
+
+def test_a_band_that_one_of_two_scenes_does_not_have_is_the_other_scenes(tmp_path):
+    """Landsat 7 has no coastal band: neither is it read nor is its coding, which Level-1 refuses, asked for."""
+    path = write(tmp_path / "r.tif", numbers(10000))
+    level1 = {"sensor": "landsat", "level": "L1", "properties": {"view:sun_elevation": 30}}
+    made = [
+        scene("LE07", {"red": Asset(path, scale=2e-5, offset=-0.1)}, platform="landsat-7", **level1),
+        scene("LC08", {"red": path, "coastal": path}, platform="landsat-8", **level1),
+    ]
+    values = lay(made, window(12, 12), ["coastal", "red"]).values
+    np.testing.assert_allclose(values, 0.2, atol=1e-6)  # (2e-5 * 10000 - 0.1) / sin 30
+    alone = lay(made[:1], window(12, 12), ["coastal", "red"]).values
+    assert np.isnan(alone[0]).all()
+    assert not np.isnan(alone[1]).any()
+    journal = Journal()
+    lay(made, window(12, 12), ["coastal"], journal)
+    assert list(journal.failures.values()) == ["the item lists no such asset"]
 
 
 def test_backscatter_of_two_slices_without_their_border_noise(tmp_path):
