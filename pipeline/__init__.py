@@ -6,8 +6,9 @@ only from lines above its own)::
     errors, memory, hosts
     sensors, lattice, degrade, metrics
     scene, flags, encoding, consistency
-    connections, signing, kernels
-    transport, placement
+    connections, kernels
+    signing, placement
+    transport
     remote, warp
     access
     radiometry, dialects, dates, harmonise
