@@ -151,7 +151,7 @@ def read_flags(job: Job, task: Task, journal: Journal) -> NDArray[np.uint16]:
     resolution = native if whole else int(lattice.resolution)
     radius = ceil(job.dilate / resolution)
     spare = ceil(radius / lattice.pixels(resolution))
-    flags = lay_quality(scenes, lattice.geobox(core.pad(spare), resolution), journal).flags
+    flags = lay_quality(scenes, lattice.geobox(core.pad(spare), resolution), journal, job.harmony).flags
     if radius:
         flags[dilate((flags & CLOUDY) > 0, radius)] |= np.uint16(Flag.NEAR)
     edge = spare * lattice.pixels(resolution)

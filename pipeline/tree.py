@@ -220,4 +220,4 @@ def _values(node: Node, block_id: tuple[int, int, int, int] | None = None) -> ND
 
 def _flags(node: Node, block_id: tuple[int, int, int] | None = None) -> NDArray[np.uint16]:
     time, row, col = block_id or (0, 0, 0)
-    return lay_quality(node.groups[time].scenes, _window(node, row, col)).flags[None]
+    return lay_quality(node.groups[time].scenes, _window(node, row, col), harmony=node.harmony).flags[None]

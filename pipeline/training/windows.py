@@ -89,11 +89,16 @@ def read_window(model: FusionModel, scene: Scene, lattice: Lattice, box: Box, ha
     inputs = [lay([scene], lattice.geobox(box, i.resolution), i.bands, journal, harmony).values for i in model.inputs]
     for place, reason in journal.failures.items():
         raise OSError(f"{scene.id}: {reason} ({place.rpartition('/')[2]})")
-    return Window(scene.id, scene.level, tuple(_clear(model, scene, lattice, box, inputs)))
+    return Window(scene.id, scene.level, tuple(_clear(model, scene, lattice, box, inputs, harmony)))
 
 
 def _clear(
-    model: FusionModel, scene: Scene, lattice: Lattice, box: Box, inputs: Sequence[NDArray[np.float32]]
+    model: FusionModel,
+    scene: Scene,
+    lattice: Lattice,
+    box: Box,
+    inputs: Sequence[NDArray[np.float32]],
+    harmony: Harmony,
 ) -> Iterator[NDArray[np.float32]]:
     """Inputs with NaN under clouds and their shadows, where the scene has a quality layer."""
     layers = quality_of(scene)
@@ -101,7 +106,7 @@ def _clear(
         yield from inputs
         return
     native = layers[0].resolution
-    cloudy = (lay_quality([scene], lattice.geobox(box, native)).flags & CLOUDY) > 0  # (rows, cols)
+    cloudy = (lay_quality([scene], lattice.geobox(box, native), harmony=harmony).flags & CLOUDY) > 0  # (rows, cols)
     for wanted, x in zip(model.inputs, inputs, strict=True):
         if wanted.resolution <= native:
             times = native // wanted.resolution
