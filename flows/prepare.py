@@ -152,10 +152,10 @@ def _warnings(job: Job) -> Iterator[str]:
 def _readable(scenes: tuple[Scene, ...], job: Job) -> None:
     """Raise ``Refused`` where metadata already tells that a scene cannot be decoded, or not be masked as asked."""
     for scene in scenes:
-        for wanted in (w for w in job.model.inputs if w.sensor == scene.sensor):
-            for band in wanted.bands:
-                coding(scene, band)
-            job.harmony.check(scene, wanted.bands)
+        bands = [band for wanted in job.model.inputs if wanted.sensor == scene.sensor for band in wanted.bands]
+        for band in bands:
+            coding(scene, band)
+        job.harmony.check(scene, bands)
         layers = {layer.name for layer in sensor(scene.sensor).quality}
         if job.mask and not layers & scene.assets.keys():
             raise Refused(

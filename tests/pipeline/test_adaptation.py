@@ -237,7 +237,7 @@ def test_groups_are_adapted_each_on_its_own(tmp_path):
 def test_windows_are_shared_out_among_the_scenes_of_a_day(scenes, monkeypatch):
     asked = []
 
-    def found(model, scene, lattice, count):
+    def found(model, scene, lattice, count, harmony):
         asked.append((scene.id, count))
         return [Window(scene.id, scene.level, ())]
 
