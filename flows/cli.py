@@ -108,17 +108,21 @@ def simulate(
         str | None,
         typer.Option(help="Let these watch from --start to --end, each on its own days; with commas between, or all."),
     ] = None,
-    start: Annotated[str, typer.Option(help="First day of --sensors.")] = "2024-04-01",
-    end: Annotated[str, typer.Option(help="Last day of --sensors.")] = "2024-06-30",
+    start: Annotated[str | None, typer.Option(help="First day of --sensors; by default 2024-04-01.")] = None,
+    end: Annotated[str | None, typer.Option(help="Last day of --sensors; by default 2024-06-30.")] = None,
 ) -> None:
     """Write a simulated archive with known truth: COGs and a STAC catalog.
 
     Sentinel-2 (L1C and L2A) on a few dates; or, with --sensors, any of sentinel-1, sentinel-2, landsat, modis, planetscope and
     planet-fusion over months, in the words of the catalogs that serve them.
     """
+    if (start or end) and not sensors:
+        raise Refused(
+            "--start and --end are the days of --sensors; name some, or --sensors all, or give --dates instead."
+        )
     _whole_steps(size)
     catalog = (
-        _campaign(to, size, clouds, seed, (sensors, start, end))
+        _campaign(to, size, clouds, seed, (sensors, start or "2024-04-01", end or "2024-06-30"))
         if sensors
         else _simulate(to, size, dates, clouds, seed)
     )
