@@ -26,7 +26,8 @@ def real(real_data, name: str, out, **changes) -> dict:
 def test_whole_scene(real_data, tmp_path, scene, time, epsg, size):
     path = tmp_path / "spec.yaml"
     out = tmp_path / "scene.zarr"
-    path.write_text(yaml.safe_dump(real(real_data, "s2-native-stac", out, area={"scene": scene}, time=time)))
+    raw = real(real_data, "s2-native-stac", out, area={"scene": scene}, time=time, adapt=100)
+    path.write_text(yaml.safe_dump(raw))
     ran = fusecube("run", path)
     assert ran.returncode == 0, ran.stderr
     cube = xr.open_zarr(out)
@@ -54,7 +55,7 @@ def test_whole_scene(real_data, tmp_path, scene, time, epsg, size):
 
 def test_bicubic_is_nearer_to_the_coarse_bands_than_repeated_pixels_at_reduced_scale(real_data, tmp_path, go):
     """The baseline behaves like one: consistency with the measurement is high, and not perfect."""
-    raw = real(real_data, "s2-native-stac", tmp_path / "a.zarr", area={"scene": "T33UUB"}, time="2017-05")
+    raw = real(real_data, "s2-native-stac", tmp_path / "a.zarr", area={"scene": "T33UUB"}, time="2017-05", model="bicubic")
     store, _ = go(raw)
     for record in current(store):
         assert record.consistency["B11"].correlation > 0.99
