@@ -55,7 +55,9 @@ def test_whole_scene(real_data, tmp_path, scene, time, epsg, size):
 
 def test_bicubic_is_nearer_to_the_coarse_bands_than_repeated_pixels_at_reduced_scale(real_data, tmp_path, go):
     """The baseline behaves like one: consistency with the measurement is high, and not perfect."""
-    raw = real(real_data, "s2-native-stac", tmp_path / "a.zarr", area={"scene": "T33UUB"}, time="2017-05", model="bicubic")
+    raw = real(
+        real_data, "s2-native-stac", tmp_path / "a.zarr", area={"scene": "T33UUB"}, time="2017-05", model="bicubic"
+    )
     store, _ = go(raw)
     for record in current(store):
         assert record.consistency["B11"].correlation > 0.99
