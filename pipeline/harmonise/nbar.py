@@ -146,16 +146,6 @@ def nbar(
     return np.asarray(values * factor(common, angles, sun_zenith).astype(np.float32), np.float32)
 
 
-def usual_sun_zenith(latitude: float) -> float:
-    """Sun zenith angle in degrees that is usual over the year when Landsat passes a latitude in degrees.
-
-    The polynomial of HLS 1.4 (Claverie et al. 2018, doi:10.1016/j.rse.2018.09.002, after Zhang, Roy and Kovalskyy 2016,
-    doi:10.1109/TGRS.2015.2479559), for time series that are to have one sun all year.
-    """
-    terms = (31.0076, -0.1272, 0.01187, 2.40e-5, -9.48e-7, -1.95e-9, 6.15e-11)
-    return float(sum(term * latitude**power for power, term in enumerate(terms)))
-
-
 def angles_of(scene: Scene) -> Angles:
     """Mean angles of a scene from its metadata; raises ``Refused`` where it states too few, with the remedy.
 

@@ -21,7 +21,6 @@ from pipeline.harmonise.nbar import (
     geometric,
     modelled,
     nbar,
-    usual_sun_zenith,
     volumetric,
 )
 from pipeline.scene import Scene
@@ -134,12 +133,6 @@ def test_angles_may_differ_by_pixel_and_a_missing_one_is_a_missing_pixel():
 def test_a_band_without_parameters_is_refused():
     with pytest.raises(Refused, match="no BRDF parameters are published for a band called 'coastal'"):
         nbar(np.zeros((1, 1), np.float32), "coastal", Angles(40, 150, 0, 0))
-
-
-def test_usual_sun():
-    # At the equator the constant; at 30° N 31.0076 - 3.816 + 10.683 + 0.648 - 0.76788 - 0.047385 + 0.0448335 = 37.75217
-    assert usual_sun_zenith(0) == pytest.approx(31.0076)
-    assert usual_sun_zenith(30) == pytest.approx(37.75217, abs=1e-4)
 
 
 def test_angles_of_a_scene():
