@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from flows import networks, stores
-from flows.terminal import Changes, bar, complain, duration, many, out, say, size, wait
+from flows.terminal import Changes, bar, complain, out, say, wait
 from pipeline import __version__
 from pipeline.errors import Refused, StoreFull
 
 if TYPE_CHECKING:
     from flows.prepare import Prepared
-    from pipeline.job import Job
-    from pipeline.plan import Plan
 
 app = typer.Typer(
     name="fusecube",
@@ -80,6 +77,7 @@ def demo(
     size: Annotated[int, typer.Option(help="Edge of the simulated scene in 10 m pixels, a multiple of 6.")] = 600,
 ) -> None:
     """Simulate a scene, sharpen it, and leave a Zarr store, a report and a picture: nothing to configure."""
+    from flows.running import carry_out
     from flows.spec import validate
     from pipeline.simulated.archive import TILE
 
@@ -94,7 +92,7 @@ def demo(
         "chunk": 600,
         "out": str(to / "demo.zarr"),
     }
-    _finish(_run(_prepare_spec(validate(raw))))
+    carry_out(_prepare_spec(validate(raw)))
 
 
 @app.command()
@@ -203,50 +201,17 @@ def search(
 @app.command()
 def plan(spec: SpecFile, change: Changes = None) -> None:
     """Say what a run would do and cost, before a byte of pixels is read."""
-    import psutil
+    from flows.planning import show
 
-    from flows.adapting import missing
-    from flows.road import planned
-    from pipeline.plan import teaching_seconds
-
-    prepared = _prepare(spec, change)
-    job, work = planned(prepared)
-    layout = job.layout
-    workers = prepared.spec.cluster.workers or cores()
-    low, high = (seconds / workers for seconds in work.seconds)
-    height, width = layout.geobox.shape
-    table = Table(show_header=False, title=f"plan of {spec.name}: {job.flow} with {job.model.name}")
-    table.add_row("area", f"{width} x {height} px at {float(layout.lattice.resolution):g} m in {layout.lattice.crs}")
-    table.add_row("scenes", f"{work.scenes} on {work.days} days, level {job.level}")
-    table.add_row(
-        "chunks",
-        f"{len(work.todo)} to do, {work.done} done; {layout.core_pixels} px, halo {job.halo * layout.lattice.pixels()} px",
-    )
-    table.add_row(
-        "to read",
-        f"{size(work.read_bytes)} decoded for {size(work.needed_bytes)} needed (x {work.amplification:.1f})",
-    )
-    table.add_row("requests", f"about {work.requests}, were the files remote in blocks of 1024 px")
-    table.add_row("to write", f"{size(work.written_bytes)} before compression")
-    table.add_row("memory", f"about {size(work.worker_bytes)} a worker, {workers} workers")
-    free = psutil.virtual_memory().available
-    if workers * work.worker_bytes > free:
-        table.add_row(
-            "", f"[red]more than the {size(free)} that are free: make chunk: smaller, or cluster.workers fewer"
-        )
-    days = missing(job, prepared.scenes)
-    if days:
-        fast, slow = teaching_seconds(job, len(days), cores())
-        spent = f"{duration(fast)} to {duration(slow)}"
-        table.add_row("to adapt", f"{job.adapt} steps on {many(len(days), 'day')}, before the rest: {spent}")
-    table.add_row("time", f"{duration(low)} to {duration(high)}, and some seconds to start")
-    out.print(table)
+    show(_prepare(spec, change), spec.name)
 
 
 @app.command()
 def run(spec: SpecFile, change: Changes = None) -> None:
     """Run a specification, or go on where it stopped."""
-    _finish(_run(_prepare(spec, change)))
+    from flows.running import carry_out
+
+    carry_out(_prepare(spec, change))
 
 
 def _prepare(path: Path, change: list[str] | None) -> "Prepared":
@@ -260,108 +225,6 @@ def _prepare_spec(spec) -> "Prepared":  # type: ignore[no-untyped-def]
 
     with wait("searching"):
         return prepare(spec)
-
-
-def _run(prepared: "Prepared") -> tuple["Prepared", bool, bool]:
-    """Run with a progress bar; whether the store has changed, and whether all is there."""
-    from flows.road import execute, planned
-    from pipeline.growth import mend
-
-    for warning in prepared.warnings:
-        complain(f"warning: {warning}")
-
-    path = prepared.spec.out
-    mend(path)
-    job, work, apart = _register(prepared, *planned(prepared))
-    job, work, failed = _adapt(prepared, job, work)
-    failed = (*apart, *failed)
-    for line in failed:
-        complain(line)
-    if not work.todo:
-        say(f"{path}: all {work.done} chunks are done; nothing to compute.")
-        return prepared, _concluded(prepared, job), not failed
-    from cluster.local import local
-
-    say(f"{len(work.todo)} chunks to do, {work.done} done; {work.scenes} scenes on {work.days} days; into {path}")
-    with (
-        local(job.model_on(work.todo[0].day), prepared.spec.cluster.workers) as client,
-        bar("fusing", len(work.todo)) as advance,
-    ):
-        result = execute(client, prepared, job, work, watch=lambda event: advance())
-    for line in result.missed:
-        complain(f"not read: {line}")
-    for line in result.troubles:
-        complain(f"failed: {line}")
-    if result.full:
-        raise StoreFull(28, f"{path}: no space is left; {result.computed + result.held} chunks are kept")
-    return prepared, result.computed > 0, result.complete and not failed
-
-
-def _register(prepared: "Prepared", job: "Job", work: "Plan") -> tuple["Job", "Plan", tuple[str, ...]]:
-    """Hold every scene against its reference where that is asked for, and say what was found; and which could not be."""
-    from flows.registering import unregistered
-    from flows.road import registered
-
-    pairs = unregistered(job, prepared.scenes)
-    if not pairs:
-        return job, work, ()
-    with bar("registering", len(pairs)) as advance:
-        job, work = registered(prepared, job, work, lambda found: advance())
-    for found in job.registrations:
-        place = f"{found.east:+.2f} m east, {found.south:+.2f} m south ({found.cells} cells agree)"
-        say(f"{found.scene}: {place if found.cells else 'no shift can be claimed'} beside {found.reference}")
-    left = unregistered(job, prepared.scenes)
-    lines = (f"{one.id}: not compared with {other.id}, for a file of theirs could not be read" for one, other in left)
-    return job, work, tuple(lines)
-
-
-def _adapt(prepared: "Prepared", job: "Job", work: "Plan") -> tuple["Job", "Plan", tuple[str, ...]]:
-    """Teach the network the scenes of every day that its store has no weights for; and why days could not be."""
-    from flows.adapting import missing
-    from flows.road import adapted
-
-    days = missing(job, prepared.scenes)
-    if not days:
-        return job, work, ()
-    groups = sum(1 for wanted in job.model.inputs[1:] if set(wanted.bands) & set(job.model.output.bands))
-    with bar("adapting", len(days) * groups * job.adapt) as advance:
-        return adapted(prepared, job, work, lambda event: advance() if isinstance(event, int) else None, say)
-
-
-def _concluded(prepared: "Prepared", job: "Job") -> bool:
-    """Do what a run that was killed after its last chunk left undone; whether there was anything."""
-    from flows.road import conclude
-    from pipeline.summary import folded
-
-    store = stores.open_store(prepared.spec.out)
-    if folded(store):
-        return False
-    conclude(store, prepared, job)
-    return True
-
-
-def _finish(ran: tuple["Prepared", bool, bool]) -> None:
-    """Report and picture, where the store has changed, then the exit code."""
-    prepared, changed, complete = ran
-    path = prepared.spec.out
-    if changed:
-        with wait("writing the report"):
-            from pipeline.picture import save_picture
-            from pipeline.report import write_report
-
-            store = stores.open_store(path)
-            picture = save_picture(store, path.with_suffix(".png"))
-            page = write_report(store, path.with_suffix(".html"))
-        for name, place in (("store", path), ("report", page), ("picture", picture)):
-            say(f"{name}: {place}")
-    if not complete:
-        raise typer.Exit(1)
-
-
-def cores() -> int:
-    from dask.system import CPU_COUNT
-
-    return CPU_COUNT
 
 
 for command in (stores.status, stores.report, stores.digest, stores.export, networks.train, networks.evaluate):
