@@ -19,7 +19,7 @@ only from lines above its own)::
     models (declaration, architectures, weights, registry; layers, gates, then one network a file; sharpener)
     inference
     job, record
-    ledger, measure, events
+    ledger, measure, events, conditions
     plan, store
     growth, summary, fuse
     engine, export, picture
