@@ -41,7 +41,7 @@ def run(prepared: "Prepared") -> tuple["Prepared", bool, bool]:
 
     say(f"{len(work.todo)} chunks to do, {work.done} done; {work.scenes} scenes on {work.days} days; into {path}")
     with (
-        local(job.model_on(work.todo[0].day), prepared.spec.cluster.workers) as client,
+        local(prepared.spec.cluster.workers) as client,
         bar("fusing", len(work.todo)) as advance,
     ):
         result = execute(client, prepared, job, work, watch=lambda event: advance())

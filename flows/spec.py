@@ -1,6 +1,7 @@
 """Run specifications: YAML, validated, with errors that name the key and the remedy."""
 
 import calendar
+import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -47,6 +48,11 @@ class Grid(Strict):
     """The pixel grid of the result."""
 
     crs: str = Field("auto", description="EPSG:code of a CRS in metres; auto takes the one that most scenes have.")
+    zones: Literal["auto", "each", "one"] = Field(
+        "auto",
+        description="Where scenes lie in several UTM zones: each is fused on its own pixels, then all are laid together; one "
+        "reads all on one grid; auto: one where the scenes of that zone cover the area.",
+    )
     resolution: int = Field(10, gt=0, description="Ground sampling distance in metres.")
     anchor: tuple[int, int] = Field(
         (0, 0),
@@ -68,11 +74,110 @@ class Harmonise(Strict):
     )
 
 
-class Cluster(Strict):
-    """Where the work runs."""
+class Tls(Strict):
+    """Certificates for a scheduler at a tls:// address, PEM files; they stay on this machine."""
 
-    kind: Literal["local"] = Field("local", description="local: processes on this machine.")
-    workers: int | None = Field(None, gt=0, description="Processes; by default one a core.")
+    ca: Path = Field(description="Of the authority that signed the scheduler's certificate.")
+    cert: Path = Field(description="That this client shows.")
+    key: Path = Field(description="Of that certificate.")
+
+
+class Slurm(Strict):
+    """What a SLURM job is asked for with; what is left out is taken from Dask's jobqueue.yaml, then from SLURM."""
+
+    queue: str | None = Field(None, description="Partition.")
+    account: str | None = Field(None, description="Account that is charged.")
+    walltime: str | None = Field(None, description="Time that a worker may run, such as 04:00:00.")
+    cores: int | None = Field(None, gt=0, description="Cores of a worker; by default 1.")
+    options: tuple[str, ...] = Field((), description="Further options of sbatch, such as --constraint=a100.")
+
+
+class Kubernetes(Strict):
+    """Where on a Kubernetes cluster the work runs."""
+
+    namespace: str = Field("fusecube", description="Namespace of the pods.")
+    image: str | None = Field(None, description="Image with fusecube; by default that of the manifest.")
+
+
+class Cluster(Strict):
+    """Where the work runs; nothing of it changes a pixel, and nothing of it enters a store."""
+
+    kind: Literal["local", "cuda", "slurm", "kubernetes", "address"] = Field(
+        "local", description="local, cuda, slurm, kubernetes, or the address of a scheduler (tcp://…, tls://…)."
+    )
+    address: str | None = Field(None, description="Of a scheduler that runs already.")
+    tls: Tls | None = None
+    workers: int | None = Field(
+        None, gt=0, description="Processes; by default one a core, with GPUs one a GPU, on SLURM and Kubernetes one."
+    )
+    memory: str | None = Field(None, description="What a worker may take, such as 8 GB.")
+    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto: GPUs where workers offer them.")
+    readers: int | None = Field(None, gt=0, description="Windows read ahead at once; by default 1, for a GPU 8.")
+    batch: int | None = Field(None, gt=0, description="Tiles that a network takes at once; by default what fits.")
+    compile: bool = Field(False, description="Compile networks (torch.compile) before the first chunk.")
+    patience: float | None = Field(
+        None, gt=0, description="Minutes to wait for the first worker; by default 2, on SLURM 60, on Kubernetes 15."
+    )
+    host: str | None = Field(None, description="Address that the scheduler binds to; by default 127.0.0.1.")
+    dashboard: str | None = Field(None, description="Address of Dask's dashboard; by default 127.0.0.1 and any port.")
+    slurm: Slurm | None = None
+    kubernetes: Kubernetes | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _address_as_kind(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "://" in str(value.get("kind")):
+            return {"address": value["kind"]} | value | {"kind": "address"}
+        if isinstance(value, dict) and value.get("address") is not None:
+            return {"kind": "address"} | value
+        return value
+
+    @field_validator("address")
+    @classmethod
+    def _reachable_by_name(cls, value: str | None) -> str | None:
+        try:
+            parts = urlsplit(value or "tcp://host:8786")
+            good = parts.scheme in ("tcp", "tls") and parts.hostname and parts.port and not parts.path
+        except ValueError:
+            good = False
+        if not good:
+            raise ValueError(f"{value!r} is no address of a scheduler; write tcp://host:8786 or tls://host:8786")
+        return value
+
+    @field_validator("memory")
+    @classmethod
+    def _readable_memory(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"\d+(\.\d+)? ?[kMGT]i?B", value):
+            raise ValueError(f"{value!r} is no memory; write it such as 8 GB")
+        return value
+
+    @model_validator(mode="after")
+    def _one_story(self) -> "Cluster":
+        for name, kinds in ONLY.items():
+            if getattr(self, name) is not None and self.kind not in kinds:
+                raise ValueError(f"{name} goes with {' or '.join(kinds)}, not with {self.kind}; leave it out")
+        if self.kind == "address" and not self.address:
+            raise ValueError("give the address of the scheduler, such as tcp://host:8786")
+        if self.tls and not str(self.address).startswith("tls://"):
+            raise ValueError("certificates need a tls:// address")
+        if self.kind == "cuda" and self.device == "cpu":
+            raise ValueError("cuda is for GPUs; with device: cpu the kind is local")
+        if self.kind == "local" and self.device == "gpu" and (self.workers or 1) > 1:
+            raise ValueError("local runs one process on one GPU; cuda runs one process on each")
+        return self
+
+
+ONLY = {
+    "address": ("address",),
+    "tls": ("address",),
+    "slurm": ("slurm",),
+    "kubernetes": ("kubernetes",),
+    "workers": ("local", "cuda", "slurm", "kubernetes"),
+    "memory": ("local", "cuda", "slurm", "kubernetes"),
+    "host": ("local", "cuda", "slurm"),
+    "dashboard": ("local", "cuda", "slurm"),
+}
+"""Entries of a cluster that go with some kinds only."""
 
 
 class Spec(Strict):

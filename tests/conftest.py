@@ -14,7 +14,7 @@ from cluster.local import local
 from flows.prepare import prepare
 from flows.road import Result, adapted, execute, planned, registered
 from flows.spec import validate
-from pipeline.models.registry import bicubic, build, sharpening
+from pipeline.models.registry import build, sharpening
 from pipeline.models.weights import Card, save
 from pipeline.sensors import SENTINEL2
 from pipeline.simulated.archive import simulate
@@ -40,7 +40,7 @@ def own_archive(archive: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def client() -> Iterator[Client]:
     """A local cluster of two workers."""
-    with local(bicubic(SENTINEL2, ALL_BANDS, 10), workers=2) as found:
+    with local(2) as found:
         yield found
 
 

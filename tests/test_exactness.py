@@ -55,7 +55,7 @@ def _run_by_hand(prepared, todo, workers):
     days = sorted({task.day for task in todo})
     contents = contents_of(prepared.job, days, {}, [s.id for s in prepared.scenes], "run", __version__)
     store = Store.create(prepared.spec.out, contents)
-    with local(prepared.job.model, workers) as own:
+    with local(workers) as own:
         assert not run(own, store.path, prepared.job, todo).troubles
     return store
 

@@ -28,7 +28,7 @@ def main() -> None:
             job, work = planned(prepared)
             days = sorted({t.day for t in work.todo})
             Store.create(out, contents_of(job, days, {}, [], "benchmark", __version__))
-            with local(job.model) as client:
+            with local() as client:
                 start = time.perf_counter()
                 outcome = run(client, out, job, work.todo)
                 wall = time.perf_counter() - start

@@ -46,7 +46,7 @@ def engine(catalog: Path, size: int, chunk: int, folder: Path, name: str) -> tup
     prepared, job, work = job_of(catalog, size, chunk, out, name)
     days = sorted({t.day for t in work.todo})
     Store.create(out, contents_of(job, days, {}, [s.id for s in prepared.scenes], "benchmark", __version__))
-    with local(job.model) as client:
+    with local() as client:
         start = time.perf_counter()
         outcome = run(client, out, job, work.todo)
         seconds = time.perf_counter() - start
