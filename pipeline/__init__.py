@@ -18,7 +18,7 @@ only from lines above its own)::
     clearness, registration, tree
     models (declaration, architectures, weights, registry; layers, gates, then one network a file; sharpener)
     inference
-    job, record
+    touched, job, record
     ledger, measure, events, conditions
     plan, store
     growth, summary, fuse

@@ -9,14 +9,14 @@ What metadata tell (dates, cloud cover of a scene) is resolved from them alone. 
 on the area that was asked for.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from math import ceil
 
 from pipeline.errors import Refused
 from pipeline.lattice import Box, Lattice
-from pipeline.scene import Group, touching
+from pipeline.scene import Group, Scene
 
 CELL = 6000
 """Edge in metres, at least, of the cells in which the clearest dates are chosen."""
@@ -144,10 +144,7 @@ def cell_steps(lattice: Lattice) -> int:
     return ceil(CELL / lattice.step)
 
 
-def trimmed(choice: Choice, lattice: Lattice, window: Box) -> Choice:
-    """A choice with just the scenes that touch a window, so that a task carries no others."""
-    geobox = lattice.geobox(choice.box or window)
-    images = tuple(
-        replace(image, scenes=tuple(touching(image.scenes, geobox))) if image else None for image in choice.images
-    )
+def trimmed(choice: Choice, near: Callable[[tuple[Scene, ...]], Iterable[Scene]]) -> Choice:
+    """A choice with just those of each image's scenes that ``near`` gives back, so that a task carries no others."""
+    images = tuple(replace(image, scenes=tuple(near(image.scenes))) if image else None for image in choice.images)
     return replace(choice, images=images)

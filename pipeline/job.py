@@ -2,22 +2,33 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import date
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.consistency import VERSION as PROJECTION
 from pipeline.consistency import projection_reach
-from pipeline.dates import Choice, Clearness, choices, role, trimmed
+from pipeline.dates import Choice, Clearness, Role, choices, resolve, role, trimmed
 from pipeline.encoding import Encoding
 from pipeline.harmonise.places import Registration
 from pipeline.harmonise.steps import AS_MEASURED, Harmony
 from pipeline.lattice import Box, Chunk, Layout
 from pipeline.models.declaration import FusionModel
-from pipeline.scene import Group, Scene, groups, mosaic_order
+from pipeline.scene import Group, Scene, groups, mosaic_order, touching
+from pipeline.touched import Touched
+
+SQUARE = 8
+"""Cores on a side of what is worked through before the next: with 1200 px about a Sentinel-2 tile."""
+
+KEPT = 4096
+"""Of what tasks share, how much is remembered at once while they are gone through."""
+
+DIGITS = 16
+"""Hexadecimal digits of a key: eight bytes."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,8 @@ class Job:
     """Whether scenes are held against a reference, and put in its place."""
     registrations: tuple[Registration, ...] = ()
     """Where scenes were found to lie."""
+    mosaic: int = 0
+    """Version of how zones are laid together (``pipeline.zones``); 0 where pixels are fused on this very grid."""
     clearness: Clearness | None = None
     """How clear each image is, cell by cell, where an input takes the clearest; by cloud cover of scenes where ``None``."""
     adapted: tuple[tuple[date, str, Path], ...] = ()
@@ -98,12 +111,17 @@ class Job:
             "clip": self.clip,
             "projected": PROJECTION if self.projected else 0,
             "adapt": self.adapt,
+            "mosaic": self.mosaic,
         }
 
     def weights_on(self, day: date) -> str:
         """What the weights of a day are known by: their hash, marked where the day should have been adapted and is not."""
         absent = self.adapt and day not in {known for known, _, _ in self.adapted}
         return self.model_on(day).weights + (" not adapted" if absent else "")
+
+
+Given = tuple[tuple[Choice, ...], ...]
+"""For each input of a model the images that it takes in one place."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +132,7 @@ class Task:
     """Where."""
     day: date
     """When: the solar day that is fused."""
-    given: tuple[tuple[Choice, ...], ...]
+    given: Given
     """For each input of the model the images it takes, with the scenes that touch the chunk's window."""
 
     @property
@@ -148,8 +166,9 @@ def by_day(scenes: Iterable[Scene]) -> dict[date, list[Scene]]:
 
 def targets(job: Job, scenes: Iterable[Scene]) -> list[date]:
     """The days that are fused: those on which every sensor that the model wants of the target date was there."""
+    images = groups(scenes)
     wanted = {i.sensor for i in job.model.inputs if role(i.dates).kind == "target"}
-    days = [{g.day for g in groups(scenes) if g.sensor == sensor} for sensor in sorted(wanted)]
+    days = [{g.day for g in images if g.sensor == sensor} for sensor in sorted(wanted)]
     return sorted(set.intersection(*days)) if days else []
 
 
@@ -158,27 +177,94 @@ def tasks(job: Job, scenes: Iterable[Scene]) -> Iterator[Task]:
     scenes = list(scenes)
     images = groups(scenes)
     by_sensor = {i.sensor: [g for g in images if g.sensor == i.sensor] for i in job.model.inputs}
-    kinds = dict.fromkeys((i.sensor, i.dates) for i in job.model.inputs)
+    kinds = list(dict.fromkeys((i.sensor, i.dates) for i in job.model.inputs))
+    order = [kinds.index((i.sensor, i.dates)) for i in job.model.inputs]
     for day in targets(job, scenes):
-        for chunk in job.layout.chunks():
-            found = {kind: _given(job, chunk, day, kind, by_sensor[kind[0]]) for kind in kinds}
-            yield Task(chunk, day, tuple(found[i.sensor, i.dates] for i in job.model.inputs))
+        takes = [_takes(job, day, role(dates), by_sensor[name]) for name, dates in kinds]
+        known: dict[tuple[int, ...], Given] = {}
+        for chunk in squares(job.layout):
+            found = [take(chunk) for take in takes]
+            alike = tuple(map(id, found))  # inputs take the very same object wherever they take the same
+            given = known.get(alike)
+            if given is None:
+                if len(known) == KEPT:
+                    known.clear()
+                given = known[alike] = tuple(found[place] for place in order)
+            yield Task(chunk, day, given)
 
 
-def _given(job: Job, chunk: Chunk, day: date, kind: tuple[str, str], images: list[Group]) -> tuple[Choice, ...]:
-    """What inputs of a sensor and a role take over the window of a chunk."""
-    window = chunk.window(job.around)
-    chosen = choices(role(kind[1]), day, images, window, job.clearness)
-    return tuple(trimmed(choice, job.layout.lattice, window) for choice in chosen)
+def squares(layout: Layout) -> Iterator[Chunk]:
+    """Every chunk of a layout, ``SQUARE`` by ``SQUARE`` cores together, so that files which are open are used again."""
+    for top in range(0, layout.rows, SQUARE):
+        for left in range(0, layout.cols, SQUARE):
+            for row in range(top, min(top + SQUARE, layout.rows)):
+                for col in range(left, min(left + SQUARE, layout.cols)):
+                    core = layout.slot(row, col).intersection(layout.area)
+                    if core:
+                        yield Chunk(row, col, core)
+
+
+def _takes(job: Job, day: date, wanted: Role, images: list[Group]) -> Callable[[Chunk], tuple[Choice, ...]]:
+    """What inputs of a sensor and a role take over the window of a chunk; the same object for chunks alike."""
+    if wanted.kind == "clearest" and job.clearness is not None:
+        return partial(_by_cells, job, day, wanted, images)
+    choice = Choice(None, resolve(wanted, day, images))
+    scenes = [scene for image in choice.images if image for scene in image.scenes]
+    touched = Touched(job.layout, job.around, scenes)
+    known: dict[tuple[int, ...], tuple[Choice, ...]] = {}
+
+    def take(chunk: Chunk) -> tuple[Choice, ...]:
+        near = touched.at(chunk.row, chunk.col)
+        found = known.get(near)
+        if found is None:
+            kept = {id(scenes[index]) for index in near}
+            found = known[near] = (trimmed(choice, lambda some: [scene for scene in some if id(scene) in kept]),)
+        return found
+
+    return take
+
+
+def _by_cells(job: Job, day: date, wanted: Role, images: list[Group], chunk: Chunk) -> tuple[Choice, ...]:
+    """The same where the clearest are chosen by pixels, cell by cell."""
+    window, lattice = chunk.window(job.around), job.layout.lattice
+    chosen = choices(wanted, day, images, window, job.clearness)
+    return tuple(trimmed(c, partial(touching, geobox=lattice.geobox(c.box or window))) for c in chosen)
+
+
+class Names:
+    """Names the work of a job's tasks; what many tasks share is worked out once."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._day: date | None = None
+        self._begun: dict[int, tuple[Given, Any]] = {}
+
+    def key(self, task: Task) -> str:
+        """The name of a task's work, from specification, sources, weights and place: the same work has the same name."""
+        if task.day != self._day:
+            self._day, self._begun = task.day, {}
+        begun = self._begun.get(id(task.given))
+        if begun is None:
+            if len(self._begun) == KEPT:
+                self._begun.clear()
+            begun = self._begun[id(task.given)] = (task.given, self._begin(task))  # kept, so that its id stays its own
+        work, core = begun[1].copy(), task.chunk.core
+        work.update(b"[%d,%d,%d,%d]]" % (core.left, core.top, core.right, core.bottom))
+        return work.hexdigest()[:DIGITS]
+
+    def _begin(self, task: Task) -> Any:
+        """The hash over everything but the place."""
+        job = self._job
+        sources = [[_sources(choice) for choice in taken] for taken in task.given]
+        ids = {scene.id for scene in task.scenes}
+        shifts = [list(moved) for moved in job.harmony.shifts if moved[0] in ids]
+        text = _text([job.identity, job.weights_on(task.day), sources, shifts, str(task.day)])
+        return hashlib.sha256(text.removesuffix("]").encode() + b",")
 
 
 def key(job: Job, task: Task) -> str:
-    """The name of a task's work, from specification, sources, weights and place: the same work has the same name."""
-    sources = [[_sources(choice) for choice in taken] for taken in task.given]
-    ids = {scene.id for scene in task.scenes}
-    shifts = [list(moved) for moved in job.harmony.shifts if moved[0] in ids]
-    place = _corners(task.chunk.core)
-    return fingerprint([job.identity, job.weights_on(task.day), sources, shifts, str(task.day), place])
+    """The name of one task's work (``Names``)."""
+    return Names(job).key(task)
 
 
 def _sources(choice: Choice) -> list[Any]:
@@ -189,8 +275,11 @@ def _sources(choice: Choice) -> list[Any]:
 
 def fingerprint(value: Any) -> str:
     """Sixteen hexadecimal digits of a hash over plain values."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(_text(value).encode()).hexdigest()[:DIGITS]
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
 
 
 def _corners(box: Box) -> list[int]:

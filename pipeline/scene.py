@@ -212,10 +212,15 @@ def touching(scenes: Iterable[Scene], geobox: GeoBox) -> list[Scene]:
     window, crs = geobox.boundingbox, str(geobox.crs)
     found = []
     for scene in scenes:
-        left, bottom, right, top = _footprint(scene.bbox, scene.extent, scene.crs, crs)
+        left, bottom, right, top = footprint(scene, crs)
         if left < window.right and window.left < right and bottom < window.top and window.bottom < top:
             found.append(scene)
     return found
+
+
+def footprint(scene: Scene, crs: str) -> Bounds:
+    """Bounds in a CRS within which a scene may have pixels; everywhere where they cannot be told."""
+    return _footprint(scene.bbox, scene.extent, scene.crs, crs)
 
 
 EVERYWHERE = (float("-inf"), float("-inf"), float("inf"), float("inf"))
