@@ -53,18 +53,21 @@ def measure(job: Job, task: Task, journal: Journal, chunk: Measured, seconds: Ma
         readings=readings,
         failures=failures,
         shifts={r.scene: (r.east, r.south, r.confidence) for r in job.registrations if r.scene in used},
-        flags={
-            f.name: int(((flags & np.uint16(f)) > 0).sum()) for f in Flag if f.name and (flags & np.uint16(f)).any()
-        },
-        bands=_sums(job, chunk.numbers),
+        flags=flag_counts(flags),
+        bands=band_sums(job, chunk.numbers),
         consistency=consistency,
         before=before,
         angles=angles,
         seconds=seconds,
         peak_memory=peak_memory(),
-        digest=_hash(chunk.numbers, flags),
+        digest=pixel_digest(chunk.numbers, flags),
         software=__version__,
     )
+
+
+def flag_counts(flags: NDArray[np.uint16]) -> dict[str, int]:
+    """Pixels that carry each flag, of those that any carries."""
+    return {f.name: int(((flags & np.uint16(f)) > 0).sum()) for f in Flag if f.name and (flags & np.uint16(f)).any()}
 
 
 def _consistency(
@@ -85,7 +88,7 @@ def _consistency(
     return consistency, angles
 
 
-def _hash(*arrays: NDArray) -> str:
+def pixel_digest(*arrays: NDArray) -> str:
     """SHA-256 over the memory of arrays, one after the other."""
     hashed = hashlib.sha256()
     for array in arrays:
@@ -103,7 +106,7 @@ def _compared(
     return seen, truth.astype(np.float64)
 
 
-def _sums(job: Job, numbers: NDArray) -> dict[str, BandSums]:
+def band_sums(job: Job, numbers: NDArray) -> dict[str, BandSums]:
     """Sums over the stored numbers of each band; integers are counted first, which is many times faster."""
     bands = job.model.output.bands
     if numbers.dtype != np.uint16:

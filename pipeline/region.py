@@ -3,18 +3,27 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from functools import cache
 from math import isfinite
 
+import numpy as np
+from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geom import Geometry
 from pyproj.exceptions import CRSError
+from rasterio.features import rasterize
+from shapely import from_wkt
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import Refused
-from pipeline.lattice import Lattice, Layout
+from pipeline.lattice import Box, Lattice, Layout
 from pipeline.scene import Bounds, Scene
 
 CHUNK = 12000
 """Edge in metres, about, of a chunk of a lazy tree: 1200 pixels of 10 m."""
+
+MOSAIC = 1
+"""Version of how zones are laid together (``pipeline.zones``): raised whenever the same zones would give other pixels."""
 
 
 def commonest_crs(scenes: Sequence[Scene]) -> str:
@@ -51,6 +60,20 @@ def projected(outline: Geometry, crs: str) -> Geometry:
     if not all(isfinite(value) for value in found.boundingbox.bbox):
         raise Refused(f"the area reaches where {crs} is not defined; give a smaller one, or another grid.crs.")
     return found
+
+
+def outside(lattice: Lattice, box: Box, clip: str | None) -> NDArray[np.bool_]:
+    """Pixels of the output, (rows, cols), whose centres a polygon (WKT in the lattice's CRS) does not hold."""
+    geobox = lattice.geobox(box)
+    if clip is None:
+        return np.zeros(geobox.shape, bool)
+    inside = [(_polygon(clip), 0)]
+    return rasterize(inside, out_shape=geobox.shape, fill=1, transform=geobox.affine, dtype="uint8").astype(bool)
+
+
+@cache
+def _polygon(wkt: str) -> BaseGeometry:
+    return from_wkt(wkt)
 
 
 def layout_over(bounds: Bounds, crs: str, resolutions: Iterable[int], chunk: int = CHUNK) -> Layout:
