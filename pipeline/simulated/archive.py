@@ -16,8 +16,8 @@ from rasterio.shutil import copy
 from rasterio.windows import Window
 
 from pipeline.simulated.grids import coarser, pieces, projected
-from pipeline.simulated.items import TILE, UDM2, Account, File, describe, name_of
-from pipeline.simulated.streams import EPOCH, Campaign, Pass, Stream
+from pipeline.simulated.items import UDM2, Account, File, describe, name_of
+from pipeline.simulated.streams import EPOCH, TILE, Campaign, Pass, Stream
 from pipeline.simulated.views import observe
 from pipeline.simulated.world import CRS, changes_geojson
 

@@ -19,9 +19,6 @@ from pipeline.simulated.streams import EPOCH, Pass
 from pipeline.simulated.weather import sun
 from pipeline.simulated.world import World
 
-TILE = "33UVT"
-"""Sentinel-2 tile that the land is the corner of."""
-
 SCENE = ("193", "023")
 """Landsat path and row over it (WRS-2)."""
 
@@ -78,7 +75,7 @@ def name_of(passed: Pass, grid: GeoBox) -> str:
             orbit, end = absolute_orbit(passed), passed.moment + timedelta(seconds=25)
             return f"S1{number}_IW_GRDH_1SDV_{moment}_{end:%Y%m%dT%H%M%S}_{orbit:06d}_{8 * orbit:06X}_SIM_rtc"
         case "sentinel-2":
-            return f"S2{number.upper()}_{TILE}_{day}_SIM_{passed.stream.level}"
+            return f"S2{number.upper()}_{passed.stream.tile.name}_{day}_SIM_{passed.stream.level}"
         case "landsat":
             return f"LC0{number}_L2SP_{''.join(SCENE)}_{day}_02_SIM"
         case "modis":
@@ -202,7 +199,7 @@ def _sentinel2(account: Account) -> pystac.Item:
         "instruments": ["msi"],
         "eo:cloud_cover": account.cloud_cover,
         "proj:code": stream.crs,
-        "grid:code": f"MGRS-{TILE}",
+        "grid:code": f"MGRS-{stream.tile.name}",
         "s2:processing_baseline": "05.10",
         "s2:product_uri": account.told,
         "earthsearch:boa_offset_applied": False,

@@ -1,7 +1,7 @@
 """What is observed of the simulated land, by whom and when: products, their pixel grids, passes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
 from odc.geo.geobox import GeoBox
@@ -18,6 +18,26 @@ ORIGIN = (399960.0, 5799960.0)
 
 EPOCH = date(2024, 6, 1)
 """A day on which Sentinel-2 passes; the other days are counted from it."""
+
+TILE = "33UVT"
+"""Sentinel-2 tile that the land is the corner of."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A Sentinel-2 tile over a part of the land, on the pixels of its own UTM zone."""
+
+    name: str = TILE
+    """Zone, latitude band, square, such as ``33UVT``."""
+    west: float = 0.0
+    """Share of the land that lies west of it."""
+    east: float = 1.0
+    """Share of the land that does not lie east of it."""
+
+    @property
+    def crs(self) -> str:
+        """Its UTM zone."""
+        return f"EPSG:{326 if self.name[2] >= 'N' else 327}{self.name[:2]}"
 
 
 @dataclass(frozen=True)
@@ -68,10 +88,14 @@ class Stream:
     """Scenes begin and end on multiples of so many pixels."""
     days: int = 1
     """Days that are made into one image."""
+    tile: Tile = Tile()
+    """The part of the land that it shows."""
 
     def grid(self, world: World) -> GeoBox:
         """The product's own pixels over a world."""
-        bounds = projected(world.bounds, CRS, self.crs)
+        left, bottom, _, top = world.bounds
+        west, east = left + self.tile.west * world.size, left + self.tile.east * world.size
+        bounds = projected((west, bottom, east, top), CRS, self.crs)
         return covering(bounds, self.crs, self.pixel, self.offset, self.multiple)
 
 
@@ -215,6 +239,10 @@ class Campaign:
     """0: every day is as cloudy as the average; 1: some are clear and others overcast."""
     clear: tuple[date, ...] = ()
     """Days without a cloud."""
+    origin: tuple[float, float] = ORIGIN
+    """Easting and northing of the land's upper left corner, on multiples of 60 m."""
+    tiles: tuple[Tile, ...] = (Tile(),)
+    """Sentinel-2 tiles that it is delivered in, of one UTM zone or of several."""
 
     def __post_init__(self) -> None:
         if self.size <= 0 or self.size % 6:
@@ -229,7 +257,7 @@ class Campaign:
     @property
     def world(self) -> World:
         """The land; what is built there is built while it is watched."""
-        return World(*ORIGIN, self.size * 10.0, self.seed, (self.start, self.end))
+        return World(*self.origin, self.size * 10.0, self.seed, (self.start, self.end))
 
     @property
     def weather(self) -> Weather:
@@ -239,7 +267,14 @@ class Campaign:
     @property
     def streams(self) -> tuple[Stream, ...]:
         """What is written."""
-        return tuple(s for s in STREAMS if s.sensor.name in self.sensors and s.level in self.levels)
+        chosen = (s for s in STREAMS if s.sensor.name in self.sensors and s.level in self.levels)
+        return tuple(part for stream in chosen for part in self._tiled(stream))
+
+    def _tiled(self, stream: Stream) -> tuple[Stream, ...]:
+        """A product as it is delivered: Sentinel-2 tile by tile."""
+        if stream.sensor is not SENTINEL2:
+            return (stream,)
+        return tuple(replace(stream, tile=tile, crs=tile.crs) for tile in self.tiles)
 
     def passes(self) -> list[Pass]:
         """Every acquisition, sensor by sensor, in order of time."""
