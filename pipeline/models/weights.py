@@ -128,7 +128,10 @@ def load(file: Path, expected: str) -> "dict[str, Tensor]":
 
 def checked(file: Path, expected: str) -> bytes:
     """The bytes of a file; raises ``Refused`` where they are not those with the ``expected`` hash."""
-    data = file.read_bytes() if file.is_file() else b""
+    place = here(file)
+    if not place.is_file():
+        raise Refused(f"the weights {file.name} are not on this machine; copy the file to where it is on yours.")
+    data = place.read_bytes()
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
         raise Refused(
@@ -136,6 +139,12 @@ def checked(file: Path, expected: str) -> bytes:
             "put the right file back, or train again."
         )
     return data
+
+
+def here(file: Path) -> Path:
+    """Where a weights file is on this machine: as said, or in the package, which may lie elsewhere than where it was said."""
+    shipped = SHIPPED / file.name
+    return shipped if not file.is_file() and shipped.is_file() else file
 
 
 def lessons(card: Card) -> str:
