@@ -66,7 +66,7 @@ def opened(prepared: Prepared, job: Job, work: Plan) -> Store:
 
     Raises ``StoreFull`` where there is no space for it.
     """
-    days = sorted({task.day for task in work.todo})
+    days = sorted(work.todo.days)
     scenes = [scene.id for scene in prepared.scenes]
     published = prepared.spec.published()
     wanted = contents_of(job, days, published, scenes, prepared.run, __version__, prepared.warnings)

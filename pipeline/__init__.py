@@ -20,7 +20,8 @@ only from lines above its own)::
     inference
     touched, job, record
     ledger, measure, events, conditions
-    plan, store
+    needs, plan, store
+    calibration, price, watch
     growth, summary, fuse
     engine, export, picture
     report

@@ -12,9 +12,8 @@ from pipeline.flags import flagged
 from pipeline.harmonise.steps import AS_MEASURED, Harmony
 from pipeline.radiometry import as_read, coding, decode
 from pipeline.reader import NOT_LISTED, Journal
-from pipeline.scene import Scene, touching
+from pipeline.scene import Scene, quality_of, touching
 from pipeline.sensors import Coding, sensor
-from pipeline.sensors import Quality as Layer
 
 
 @dataclass(frozen=True)
@@ -134,8 +133,3 @@ def _measured(scene: Scene, geobox: GeoBox) -> NDArray[np.bool_]:
         return np.zeros(geobox.shape, bool)
     finest = min(bands, key=lambda band: band.resolution)
     return ~np.isnan(lay([scene], geobox, [finest.name], Journal()).values[0])
-
-
-def quality_of(scene: Scene) -> tuple[Layer, ...]:
-    """The quality layers that a scene has."""
-    return tuple(q for q in sensor(scene.sensor).product(scene.level).quality if q.name in scene.assets)

@@ -9,11 +9,11 @@ from odc.geo.geobox import GeoBox
 
 from pipeline.flags import CLOUDY
 from pipeline.harmonise.coregister import Peak, agreed, anchored, peak
-from pipeline.harmonise.places import Registration
+from pipeline.harmonise.places import Registration, compared
 from pipeline.lattice import Lattice
 from pipeline.mosaic import lay, lay_quality
 from pipeline.scene import Scene
-from pipeline.sensors import Band, sensor
+from pipeline.sensors import Band
 
 
 def register(scene: Scene, reference: Scene) -> Registration:
@@ -29,11 +29,6 @@ def register(scene: Scene, reference: Scene) -> Registration:
     east, south = found.cols * band.resolution, found.rows * band.resolution
     rounded = round(east, 3), round(south, 3)
     return Registration(scene.id, reference.id, *rounded, round(found.confidence, 4), found.cells)
-
-
-def compared(scene: Scene) -> Band | None:
-    """The band whose images are compared: red; ``None`` for a sensor without it, such as a radar."""
-    return next((b for b in sensor(scene.sensor).bands if b.common == "red" and b.name in scene.assets), None)
 
 
 def _peaks(scene: Scene, reference: Scene, band: Band) -> Iterable[Peak | None]:

@@ -13,7 +13,7 @@ from typing import Any
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import box
 
-from pipeline.sensors import sensor
+from pipeline.sensors import Quality, sensor
 
 Bounds = tuple[float, float, float, float]
 """Left, bottom, right, top."""
@@ -104,6 +104,11 @@ class Scene:
 def mosaic_order(scene: Scene) -> tuple[float, float, str]:
     """Sort key of scenes that overlap on one day: least cloudy, then newest, then by id."""
     return (scene.cloud_cover, -scene.acquired.timestamp(), scene.id)
+
+
+def quality_of(scene: Scene) -> tuple[Quality, ...]:
+    """The quality layers that a scene has."""
+    return tuple(q for q in sensor(scene.sensor).product(scene.level).quality if q.name in scene.assets)
 
 
 SAME = timedelta(seconds=2)

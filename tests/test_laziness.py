@@ -27,7 +27,7 @@ def sealed(monkeypatch):
 def test_preparing_and_planning_read_nothing(archive, tmp_path, sealed):
     job, work = planned(prepare(validate(specification(archive, tmp_path / "a.zarr"))))
     assert len(work.todo) == 4
-    assert work.amplification >= 1
+    assert work.needs.amplification >= 1
     assert not (tmp_path / "a.zarr").exists()
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.scene import Scene
+from pipeline.sensors import Band, sensor
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,11 @@ class Registration:
     """How far the cells agree, 0 to 1; 0 where no shift can be claimed."""
     cells: int
     """How many cells agree."""
+
+
+def compared(scene: Scene) -> Band | None:
+    """The band whose images are compared: red; ``None`` for a sensor without it, such as a radar."""
+    return next((b for b in sensor(scene.sensor).bands if b.common == "red" and b.name in scene.assets), None)
 
 
 def references(scenes: Iterable[Scene]) -> dict[str, Scene]:
