@@ -1,115 +1,177 @@
-"""What the command ``run`` does, from a specification that is ready to the report of what came out."""
+"""What the command ``run`` does, from a specification that is ready to the report of what came out.
 
+The store is made first, where there is none; then it is taken, so that no other run writes into it; only then is it mended,
+grown and filled.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from flows import stores
-from flows.terminal import bar, complain, say, wait
-from pipeline.errors import StoreFull
+from flows import regions, stores
+from flows.logs import Log, logging_to
+from flows.planning import affordable
+from flows.prepare import Prepared
+from flows.road import adapted, conclude, dropped, execute, named, opened, planned, registered, Result
+from flows.terminal import bar, complain, following, many, say, wait
+from pipeline import __version__
+from pipeline.conditions import Condition, condition
+from pipeline.errors import Refused, StoreFull
+from pipeline.events import Done, Trouble
+from pipeline.growth import mend
+from pipeline.lease import Lease, holder, take
+from pipeline.objects import Objects
+from pipeline.store import Store
+from pipeline.watch import Watch
 
 if TYPE_CHECKING:
-    from flows.prepare import Prepared
+    from distributed import Client
+
+    from pipeline.device import Equipment
     from pipeline.job import Job
     from pipeline.plan import Plan
 
 
-def carry_out(prepared: "Prepared") -> None:
+@dataclass(frozen=True)
+class Manner:
+    """How to go about a run, whatever it makes."""
+
+    wait: bool = False
+    """Whether to wait where another run is at work on the store."""
+    redo: str | None = None
+    """Condition on chunks that are to be computed again."""
+    log: Path | None = None
+    """File for the log; by default beside a store in a folder, and nowhere for one in a bucket."""
+
+
+@dataclass(frozen=True)
+class Going:
+    """What goes with a run from its first chunk to its last."""
+
+    lease: Lease
+    """Its lease on the store."""
+    log: Log
+    """Its log."""
+    cluster: Callable[[], "tuple[Client, Equipment]"]
+    """The cluster, reached when it is first asked for."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a run came to."""
+
+    changed: bool
+    """Whether the store has changed."""
+    complete: bool
+    """Whether all that was asked for is there."""
+
+
+def carry_out(prepared: Prepared, manner: Manner = Manner()) -> None:  # noqa: B008  frozen
     """Run, write the report and the picture; raises ``typer.Exit`` where something is missing."""
-    finish(run(prepared))
-
-
-def run(prepared: "Prepared") -> tuple["Prepared", bool, bool]:
-    """Run with a progress bar; whether the store has changed, and whether all is there."""
-    from flows.road import execute, planned
-    from pipeline.growth import mend
-
     for warning in prepared.warnings:
         complain(f"warning: {warning}")
-
-    path = prepared.spec.out
-    mend(path)
-    job, work, apart = _register(prepared, *planned(prepared))
-    job, work, failed = _adapt(prepared, job, work)
-    failed = (*apart, *failed)
-    for line in failed:
-        complain(line)
-    if not work.todo:
-        say(f"{path}: all {work.done} chunks are done; nothing to compute.")
-        return prepared, _concluded(prepared, job), not failed
-    from cluster.local import local
-
-    say(f"{len(work.todo)} chunks to do, {work.done} done; {work.scenes} scenes on {work.days} days; into {path}")
-    with (
-        local(prepared.spec.cluster.workers) as client,
-        bar("fusing", len(work.todo)) as advance,
-    ):
-        result = execute(client, prepared, job, work, watch=lambda event: advance())
-    for line in result.missed:
-        complain(f"not read: {line}")
-    for line in result.troubles:
-        complain(f"failed: {line}")
-    if result.full:
-        raise StoreFull(28, f"{path}: no space is left; {result.computed + result.held} chunks are kept")
-    return prepared, result.computed > 0, result.complete and not failed
-
-
-def _register(prepared: "Prepared", job: "Job", work: "Plan") -> tuple["Job", "Plan", tuple[str, ...]]:
-    """Hold every scene against its reference where that is asked for, and say what was found; and which could not be."""
-    from flows.registering import unregistered
-    from flows.road import registered
-
-    pairs = unregistered(job, prepared.scenes)
-    if not pairs:
-        return job, work, ()
-    with bar("registering", len(pairs)) as advance:
-        job, work = registered(prepared, job, work, lambda found: advance())
-    for found in job.registrations:
-        place = f"{found.east:+.2f} m east, {found.south:+.2f} m south ({found.cells} cells agree)"
-        say(f"{found.scene}: {place if found.cells else 'no shift can be claimed'} beside {found.reference}")
-    left = unregistered(job, prepared.scenes)
-    lines = (f"{one.id}: not compared with {other.id}, for a file of theirs could not be read" for one, other in left)
-    return job, work, tuple(lines)
-
-
-def _adapt(prepared: "Prepared", job: "Job", work: "Plan") -> tuple["Job", "Plan", tuple[str, ...]]:
-    """Teach the network the scenes of every day that its store has no weights for; and why days could not be."""
-    from flows.adapting import missing
-    from flows.road import adapted
-
-    days = missing(job, prepared.scenes)
-    if not days:
-        return job, work, ()
-    groups = sum(1 for wanted in job.model.inputs[1:] if set(wanted.bands) & set(job.model.output.bands))
-    with bar("adapting", len(days) * groups * job.adapt) as advance:
-        return adapted(prepared, job, work, lambda event: advance() if isinstance(event, int) else None, say)
-
-
-def _concluded(prepared: "Prepared", job: "Job") -> bool:
-    """Do what a run that was killed after its last chunk left undone; whether there was anything."""
-    from flows.road import conclude
-    from pipeline.summary import folded
-
-    store = stores.open_store(prepared.spec.out)
-    if folded(store):
-        return False
-    conclude(store, prepared, job)
-    return True
-
-
-def finish(ran: tuple["Prepared", bool, bool]) -> None:
-    """Report and picture, where the store has changed, then the exit code."""
-    prepared, changed, complete = ran
-    path = prepared.spec.out
-    if changed:
-        with wait("writing the report"):
-            from pipeline.picture import save_picture
-            from pipeline.report import write_report
-
-            store = stores.open_store(path)
-            picture = save_picture(store, path.with_suffix(".png"))
-            page = write_report(store, path.with_suffix(".html"))
-        for name, place in (("store", path), ("report", page), ("picture", picture)):
-            say(f"{name}: {place}")
-    if not complete:
+    redo = condition(manner.redo, prepared.job.model.output.bands) if manner.redo else None
+    with ExitStack() as stack:
+        cluster = _reached_once(stack, prepared)
+        _stood(prepared, redo, cluster)
+        objects = Objects.at(prepared.spec.out)
+        lease = stack.enter_context(_taken(objects, prepared, manner.wait))
+        log = stack.enter_context(logging_to(manner.log or _beside(objects), f"{prepared.run}-{lease.token}"))
+        ended = _logged(prepared, redo, Going(lease, log, cluster))
+        if ended.changed:
+            _shown(Store(prepared.spec.out))
+    if not ended.complete:
         raise typer.Exit(1)
+
+
+def _stood(prepared: Prepared, redo: Condition | None, cluster: Callable[[], object]) -> None:
+    """See that there is a store to take; where there is none yet, whatever could refuse the work does so before it is made."""
+    where = prepared.spec.out
+    if not Store.exists(where):
+        mend(where)  # killed between the two renames of a growth, a store is beside its place
+    if Store.exists(where):
+        return
+    if redo:
+        raise Refused(f"there is no store at {where} whose chunks --redo could choose from; run without it first.")
+    job, work = planned(prepared)
+    affordable(prepared, job, work)
+    cluster()
+    if prepared.zones:
+        regions.opened(prepared)
+    else:
+        opened(prepared, job, work)
+
+
+def _taken(objects: Objects, prepared: Prepared, patient: bool) -> Lease:
+    """The lease of the store; raises ``Refused`` where another run has it, unless it is to be waited for."""
+    other = holder(objects)
+    if patient and other and other.alive:
+        say(f"waiting for another run to end (process {other.process} on {other.host})")
+    return take(objects, {"run": prepared.run, "software": __version__}, patient)
+
+
+def _beside(objects: Objects) -> Path | None:
+    return objects.folder.with_suffix(".jsonl") if objects.folder else None
+
+
+def _reached_once(stack: ExitStack, prepared: Prepared) -> "Callable[[], tuple[Client, Equipment]]":
+    """What reaches the cluster when it is first called; left with the stack."""
+    reached: "list[tuple[Client, Equipment]]" = []  # fmt: skip
+
+    def reach() -> "tuple[Client, Equipment]":
+        if not reached:
+            from flows.clusters import connected
+
+            where = str(prepared.spec.out)
+            reached.append(stack.enter_context(connected(prepared.spec.cluster, prepared.job, where)))
+            say(f"dashboard: {reached[0][0].dashboard_link}")
+        return reached[0]
+
+    return reach
+
+
+def _logged(prepared: Prepared, redo: Condition | None, going: Going) -> Ended:
+    """The run between its first and its last line in the log."""
+    log, job = going.log, prepared.job
+    log.write("run", store=Objects.at(prepared.spec.out).name, flow=job.flow, model=job.model.name, software=__version__)
+    log.write("lease", token=going.lease.token)
+    try:
+        mend(prepared.spec.out)
+        if redo:
+            _redo(prepared, redo, log)
+        ended = _region(prepared, going) if prepared.zones else _fused(prepared, going, "fusing")
+    except BaseException as error:
+        log.write("end", "error", complete=False, reason=type(error).__name__)
+        raise
+    log.write("end", "info" if ended.complete else "warning", complete=ended.complete)
+    return ended
+
+
+def _redo(prepared: Prepared, redo: Condition, log: Log) -> None:
+    """Take away the records of the chunks that are to be computed again."""
+    with wait("looking for chunks"):
+        count = dropped(prepared, redo)
+    log.write("redo", condition=redo.text, chunks=count)
+    text = f"{many(count, 'chunk')} where {redo.text}, to be computed again" if count else f"no chunk where {redo.text}"
+    say(f"{prepared.spec.out}: {text}")
+
+
+def _region(prepared: Prepared, going: Going) -> Ended:
+    """Fuse the zones of a region, each in its own store, then lay them together."""
+    regions.opened(prepared)
+    parts = []
+    for part in regions.parts(prepared):
+        _stood(part, None, going.cluster)
+        with _taken(Objects.at(part.spec.out), part, patient=False) as lease:
+            zone = Going(lease, going.log, going.cluster)
+            parts.append(_fused(part, zone, f"fusing {part.job.layout.lattice.crs}"))
+    client, _ = going.cluster()
+    store = Store(prepared.spec.out)
+    job, work = planned(prepared)
+    with _watched(prepared, going, store, "laying together", len(work.todo), work.done) as hear:
+        outcome = regions.mosaic(client, prepared, going.lease.token, hear)
+    ...
