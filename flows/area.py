@@ -7,13 +7,15 @@ from pathlib import Path
 
 from odc.geo.geom import Geometry, box
 from shapely import force_2d, union_all, wkt
+from shapely import box as rectangle
 from shapely.errors import ShapelyError
 from shapely.geometry import shape
 
-from flows.spec import Area
+from flows.spec import Area, Grid
 from pipeline.errors import Refused
+from pipeline.lattice import Layout
 from pipeline.region import commonest_crs, metric, projected
-from pipeline.scene import Bounds, Scene
+from pipeline.scene import Bounds, Scene, touching
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,41 @@ def place(area: Area, scenes: Sequence[Scene], crs: str) -> Place:
         raise Refused(f"no scene states its extent in {target} (proj:transform, proj:shape); give the area as bbox.")
     sides = list(zip(*extents, strict=True))
     return Place(target, (min(sides[0]), min(sides[1]), max(sides[2]), max(sides[3])), None)
+
+
+def zones(grid: Grid, scenes: Sequence[Scene], layout: Layout) -> tuple[str, ...]:
+    """The CRSs in each of which an area is fused on its own; none where it is fused on one grid.
+
+    That is where the scenes on the grid's own pixels cover the area, or no scene lies on others, unless told otherwise.
+    """
+    lattice = layout.lattice
+    there = touching(scenes, lattice.geobox(layout.area))
+    found = tuple(sorted({native(scene) for scene in there}))
+    if grid.zones != "auto":
+        return found if grid.zones == "each" else ()
+    own = union_all([rectangle(*_extent(s, lattice.crs)) for s in there if native(s) == lattice.crs])
+    covered = own.buffer(1.0).covers(rectangle(*lattice.bounds(layout.area)))  # a metre, for coordinates as decimals
+    return () if len(found) < 2 or covered else found
+
+
+def native(scene: Scene) -> str:
+    """CRS of a scene's pixels; its UTM zone where it states none."""
+    return commonest_crs([scene])
+
+
+def within_scenes(layout: Layout, scenes: Sequence[Scene], crs: str) -> Bounds | None:
+    """Bounds in a CRS of what scenes on its pixels have of an area, ``None`` where that is nothing."""
+    lattice = layout.lattice
+    area = projected(box(*lattice.bounds(layout.area), lattice.crs), crs).geom
+    part = area.intersection(union_all([rectangle(*_extent(scene, crs)) for scene in scenes]))
+    return part.bounds if part.area else None
+
+
+def _extent(scene: Scene, crs: str) -> Bounds:
+    """Left, bottom, right, top of a scene in a CRS: its own pixels', else those of its bbox."""
+    if scene.extent and scene.crs == crs:
+        return scene.extent
+    return projected(box(*scene.bbox, "EPSG:4326"), crs).boundingbox.bbox
 
 
 def _polygon(path: Path):  # type: ignore[no-untyped-def]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 
 from flows import sharpen
-from flows.area import outline
+from flows.area import outline, zones
 from flows.spec import Spec, period
 from pipeline.access import shown
 from pipeline.catalog import Found, Query, find, look, look_all
@@ -14,6 +14,7 @@ from pipeline.job import Job, fingerprint
 from pipeline.models.registry import offered
 from pipeline.models.weights import read_card
 from pipeline.radiometry import coding
+from pipeline.region import MOSAIC
 from pipeline.scene import Scene, newest, touching
 from pipeline.sensors import sensor
 
@@ -38,6 +39,8 @@ class Prepared:
     """What is to be done."""
     warnings: tuple[str, ...] = ()
     """What a reader of the result should know."""
+    zones: tuple[str, ...] = ()
+    """CRSs in each of which the area is fused on its own, to be laid together; none where it is fused on one grid."""
 
     @property
     def run(self) -> str:
@@ -134,7 +137,10 @@ def prepare(spec: Spec) -> Prepared:
     near = touching(scenes, lattice.geobox(area.pad(job.around)))
     used = tuple(scene for scene in near if scene.solar_day in days)
     _readable(used, job)
-    return Prepared(spec, used, job, (*_warnings(job), *(f"not used: {reason}" for reason in found.refused)))
+    apart = zones(spec.grid, used, job.layout)
+    job = replace(job, mosaic=MOSAIC if apart else 0)
+    warnings = (*_warnings(job), *(f"not used: {reason}" for reason in found.refused))
+    return Prepared(spec, used, job, warnings, apart)
 
 
 def _warnings(job: Job) -> Iterator[str]:

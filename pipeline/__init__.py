@@ -4,7 +4,8 @@ Read it in the order of the road, which is also the order of imports (arrows poi
 only from lines above its own)::
 
     errors, memory, hosts
-    sensors, lattice, degrade, metrics
+    objects
+    sensors, lattice, degrade, metrics, lease
     scene, flags, encoding, consistency
     connections, kernels
     signing, placement
@@ -18,11 +19,14 @@ only from lines above its own)::
     clearness, registration, tree
     models (declaration, architectures, weights, registry; layers, gates, then one network a file; sharpener)
     inference
+    device
     touched, job, record
     ledger, measure, events, conditions
     needs, plan, store
     calibration, price, watch
-    growth, summary, fuse
+    growth, summary, fuse, flight, zones
+    post, overviews
+    strip, lazily
     engine, export, picture
     report
     training (windows, wald, patches, loop, adaptation): how networks are taught

@@ -1,0 +1,146 @@
+"""A region over several zones: each is fused on its own pixels into a store of its own, then all are laid together.
+
+The store of a region holds the mosaic, as any store holds its pixels, and below ``zones/`` a whole store for each zone, which
+is planned, run and resumed like any other.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import zarr
+
+from flows.area import native, within_scenes
+from flows.prepare import Prepared
+from flows.road import planned
+from pipeline import __version__
+from pipeline.errors import StoreFull
+from pipeline.events import Done, Trouble
+from pipeline.growth import grow
+from pipeline.job import Job, targets
+from pipeline.lattice import Layout
+from pipeline.lease import Superseded
+from pipeline.record import Failure, Record
+from pipeline.scene import touching
+from pipeline.store import ZONES, Store, contents_of
+from pipeline.zones import SUPPORT, Piece, Zone, pieces
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from pipeline.engine import Outcome
+
+
+def parts(prepared: Prepared) -> tuple[Prepared, ...]:
+    """The zones of a region, each as a specification of its own whose store lies below the region's; none where the area is
+    fused on one grid."""
+    return tuple(part for crs in prepared.zones if (part := _part(prepared, crs)))
+
+
+def _part(prepared: Prepared, crs: str) -> Prepared | None:
+    """A zone of a region: what of the area lies in its scenes, on their own pixels; ``None`` where nothing does."""
+    job = replace(prepared.job, mosaic=0, clip=None)
+    lattice = replace(job.layout.lattice, crs=crs)
+    own = [scene for scene in prepared.scenes if native(scene) == crs]
+    bounds = within_scenes(prepared.job.layout, own, crs)
+    if bounds is None:
+        return None
+    area = lattice.box(bounds)
+    if crs != job.layout.lattice.crs:
+        area = area.pad(lattice.steps_for(SUPPORT))
+    area = area.outward(max(1, job.model.align // lattice.pixels()))
+    days = {scene.solar_day for scene in touching(own, lattice.geobox(area))}
+    near = touching(own, lattice.geobox(area.pad(job.around)))
+    spec = prepared.spec
+    grid = spec.grid.model_copy(update={"crs": crs, "zones": "one"})
+    out = type(spec.out)(f"{spec.out}/{ZONES}/{crs.replace(':', '_')}")
+    return Prepared(
+        spec=spec.model_copy(update={"grid": grid, "out": out}),
+        scenes=tuple(scene for scene in near if scene.solar_day in days),
+        job=replace(job, layout=Layout.over(lattice, area, job.layout.core)),
+    )
+
+
+def opened(prepared: Prepared) -> Store:
+    """The store of a region, made or grown before its zones are: they lie within. Raises ``Refused`` where it holds other
+    work, ``StoreFull`` where there is no space for it."""
+    job, _ = planned(prepared)
+    days = targets(job, prepared.scenes)
+    ids = [scene.id for scene in prepared.scenes]
+    wanted = contents_of(job, days, prepared.spec.published(), ids, prepared.run, __version__, prepared.warnings)
+    where = prepared.spec.out
+    store = grow(Store(where), wanted) if Store.exists(where) else Store.create(where, wanted)
+    zarr.open_group(store.group.store, path=ZONES, mode="a", use_consolidated=False)  # so that zones open as its groups
+    return store
+
+
+def mosaic(
+    client: "Client",
+    prepared: Prepared,
+    lease: int = 0,
+    watch: Callable[[Done | Trouble], None] | None = None,
+) -> "Outcome":
+    """Lay the zones of a region together over a cluster, those chunks whose zones have changed since.
+
+    A chunk that needs one of a zone that is not there waits for it, and is named among the troubles.
+    """
+    from pipeline.engine import Outcome
+    from pipeline.flight import fly
+    from pipeline.zones import lay_into
+
+    store = Store(prepared.spec.out)
+    job = replace(prepared.job, layout=store.contents.layout)
+    zones = tuple(Zone(part.job.layout.lattice.crs, str(part.spec.out)) for part in parts(prepared))
+    held, troubles, missed = 0, [], dict[Failure, None]()
+    computed, stop = 0, None
+    done = store.ledger.done()
+
+    def todo() -> Iterator[Piece]:
+        nonlocal held
+        for piece in pieces(job, store.contents.days, zones):
+            if piece.waits:
+                troubles.append(Trouble(piece.name, "a zone that it is made of is not done here"))
+            elif piece.key in done:
+                held += 1
+            else:
+                yield piece
+
+    for piece, result in fly(client, lay_into, todo(), str(prepared.spec.out), job, zones, lease):
+        if isinstance(result, StoreFull | Superseded):
+            stop = result
+            break
+        if isinstance(result, Exception):
+            told: Done | Trouble = Trouble(piece.name, " ".join(str(result).split())[:300] or type(result).__name__)
+            troubles.append(told)
+        else:
+            told = _told(piece, result)
+            computed += 1
+            missed |= dict.fromkeys(result.failures)
+        if watch:
+            watch(told)
+    return Outcome(
+        computed=computed,
+        held=held,
+        troubles=tuple(troubles),
+        missed=tuple(missed),
+        full=isinstance(stop, StoreFull),
+        lost=isinstance(stop, Superseded),
+    )
+
+
+def _told(piece: Piece, record: Record) -> Done:
+    """A chunk of a mosaic as an event."""
+    return Done(
+        task=piece.name,
+        key=record.key,
+        day=record.day,
+        box=record.box,
+        pixels=record.pixels,
+        valid=record.valid,
+        held=False,
+        failures=record.failures,
+        seconds=record.seconds,
+        turn=record.turn,
+        peak_memory=record.peak_memory,
+        worker="",
+    )
