@@ -1,7 +1,7 @@
 """The road of one specification: plan it, run it or go on with it, and what it came to."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -9,20 +9,25 @@ from flows.adapting import adapt_day, missing, read_day, with_known
 from flows.prepare import Prepared
 from flows.registering import register_all, unregistered, with_registrations
 from pipeline import __version__
+from pipeline.conditions import Condition
+from pipeline.device import Equipment
 from pipeline.errors import Refused
 from pipeline.growth import grow
 from pipeline.harmonise.places import Registration
-from pipeline.job import Job, tasks
+from pipeline.job import Job, targets, tasks
 from pipeline.models.weights import lessons
 from pipeline.plan import Plan, plan
 from pipeline.record import Record
 from pipeline.store import Contents, Store, contents_of, store_errors
+from pipeline.summary import current
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from distributed import Client
 
+    from pipeline.engine import Outcome
+    from pipeline.events import Done, Trouble
     from pipeline.training.loop import Progress
 
 
@@ -40,11 +45,13 @@ class Result:
     """Files that could not be read, each named once with its reason."""
     full: bool
     """Whether the run stopped because no space was left."""
+    lost: bool
+    """Whether the run stopped because another has taken the store."""
 
     @property
     def complete(self) -> bool:
         """Whether everything asked for is there."""
-        return not (self.troubles or self.missed or self.full)
+        return not (self.troubles or self.missed or self.full or self.lost)
 
 
 def planned(prepared: Prepared) -> tuple[Job, Plan]:
@@ -143,7 +150,7 @@ def _same_or_more(have: Contents, prepared: Prepared, path: "Path") -> None:
 def _same_work(have: Contents, prepared: Prepared, path: "Path") -> None:
     """Raise ``Refused``, naming what differs, where a store was made by other work."""
     wanted = prepared.job.identity
-    differ = [name for name in wanted if wanted[name] != have.identity.get(name)]
+    differ = [name for name in {**have.identity, **wanted} if wanted.get(name) != have.identity.get(name)]
     if have.layout.core != prepared.job.layout.core:
         differ.append(f"chunk (there {have.layout.core_pixels})")
     if differ:
@@ -158,31 +165,50 @@ def execute(
     prepared: Prepared,
     job: Job,
     work: Plan,
-    watch: Callable[[Record | str], None] | None = None,
+    equipment: Equipment = Equipment(),  # noqa: B008  frozen
+    lease: int = 0,
+    watch: "Callable[[Done | Trouble], None] | None" = None,
 ) -> Result:
     """Run a plan on a cluster into its store, then conclude it.
 
     Raises ``StoreFull`` where not even the store can be made or grown.
     """
     # what is done already asks for neither a cluster nor torch, so neither is imported before it is needed
-    from pipeline.engine import Trouble, run
+    from pipeline.engine import run
 
     store = opened(prepared, job, work)
-
-    def told(event: Record | Trouble) -> None:
-        if watch:
-            watch(event if isinstance(event, Record) else f"{event.task}: {event.reason}")
-
-    outcome = run(client, store.path, job, work.todo, told)
-    if not outcome.full:
+    outcome = run(client, store.where, job, work.todo, equipment, lease, watch)
+    if not outcome.full and not outcome.lost:
         conclude(store, prepared, job)
+    return came_to(outcome, work.done)
+
+
+def came_to(outcome: "Outcome", done: int) -> Result:
+    """What a run came to, of whose chunks ``done`` were so before it began."""
     return Result(
-        computed=len(outcome.written),
-        held=work.done,
+        computed=outcome.computed,
+        held=done + outcome.held,
         troubles=tuple(f"{t.task}: {t.reason}" for t in outcome.troubles),
-        missed=missed(outcome.written),
+        missed=tuple(sorted({f"{f.scene} {f.band}: {f.reason}" for f in outcome.missed})),
         full=outcome.full,
+        lost=outcome.lost,
     )
+
+
+def chosen(prepared: Prepared, wanted: Condition) -> Iterator[Record]:
+    """The records of a store that a condition holds for, on the days that are asked for; read one by one."""
+    store = Store(prepared.spec.out)
+    days = set(targets(prepared.job, prepared.scenes))
+    return (record for record in current(store) if record.day in days and wanted.holds(record))
+
+
+def dropped(prepared: Prepared, wanted: Condition) -> int:
+    """Take away the records that a condition holds for, so that their chunks are to be computed again; how many."""
+    ledger, count = Store(prepared.spec.out).ledger, 0
+    for record in chosen(prepared, wanted):
+        ledger.drop(record.day, record.box)
+        count += 1
+    return count
 
 
 def conclude(store: Store, prepared: Prepared, job: Job) -> None:
@@ -197,9 +223,3 @@ def conclude(store: Store, prepared: Prepared, job: Job) -> None:
     if shown:
         store.write_group("preview", shown)
     fold(store)
-
-
-def missed(records: tuple[Record, ...]) -> tuple[str, ...]:
-    """Files that could not be read, each once."""
-    found = {f"{f.scene} {f.band}: {f.reason}" for record in records for f in record.failures}
-    return tuple(sorted(found))

@@ -4,20 +4,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from math import ceil
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.features import rasterize
-from shapely import from_wkt
 
 from pipeline.consistency import project, projection_reach
 from pipeline.dates import Choice
+from pipeline.device import Runner
 from pipeline.flags import CLOUDY, Flag, dilate
-from pipeline.inference import infer
 from pipeline.job import Job, Task
 from pipeline.lattice import Box
 from pipeline.measure import Measured, measure
@@ -25,10 +21,8 @@ from pipeline.models.declaration import Input
 from pipeline.mosaic import Image, lay, lay_quality, quality_of
 from pipeline.reader import Journal
 from pipeline.record import Record
+from pipeline.region import outside
 from pipeline.sensors import sensor
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -58,36 +52,68 @@ class Stopwatch:
         self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 4)
 
 
-def fuse_chunk(job: Job, task: Task, network: "nn.Module") -> Fused:
+@dataclass(frozen=True)
+class Read:
+    """What a chunk was given."""
+
+    inputs: list[NDArray[np.float32]]
+    """One (dates * bands, rows, cols) array each input of the model, over the window; NaN where not measured."""
+    saturated: list[NDArray[np.bool_]]
+    """Where each of them was saturated, (rows, cols)."""
+    flags: NDArray[np.uint16]
+    """Flags of the day's quality layers over the core, (rows, cols)."""
+    journal: Journal
+    """How it was read, and what could not be."""
+    watch: Stopwatch
+    """Seconds of the stages so far."""
+
+
+def fuse_chunk(job: Job, task: Task, runner: Runner) -> Fused:
     """Fuse one chunk; the result depends on the job, the task's place and day, and its scenes, and on nothing else.
 
-    A file that cannot be read is nodata and is named in the record.
+    A file that cannot be read is nodata and is named in the record. The three stages may run in threads of their own.
     """
+    read = read_chunk(job, task)
+    return finish(job, task, read, apply_model(job, read, runner))
+
+
+def read_chunk(job: Job, task: Task) -> Read:
+    """First stage: everything that a chunk needs from files, over its window."""
     watch, journal = Stopwatch(), Journal()
-    window, core = task.chunk.window(job.halo), task.chunk.core
-    margin = job.halo * job.layout.lattice.pixels()
+    window = task.chunk.window(job.halo)
     with watch.stage("read"):
         days = [read_input(job, task, index, window, journal) for index in range(len(job.model.inputs))]
-        inputs = [image.values for image in days]
         flags = read_flags(job, task, journal)
-    with watch.stage("model"):
-        fused = _apply(job, inputs, network)
+    inputs, saturated = [image.values for image in days], [image.saturated for image in days]
+    return Read(inputs, saturated, flags, journal, watch)
+
+
+def apply_model(job: Job, read: Read, runner: Runner) -> NDArray[np.float32]:
+    """Second stage: the model over the core and its spare steps, (bands, rows, cols)."""
+    with read.watch.stage("model"):
+        return _apply(job, read.inputs, runner)
+
+
+def finish(job: Job, task: Task, read: Read, fused: NDArray[np.float32]) -> Fused:
+    """Last stage: what will be stored of the core, and what it has to say."""
+    inputs, flags, watch = read.inputs, read.flags, read.watch
+    margin = job.halo * job.layout.lattice.pixels()
     before = None
     if job.projected:
         with watch.stage("project"):
             fused, before = _projected(job, fused, inputs)
     with watch.stage("measure"):
-        for wanted, image in zip(job.model.inputs, days, strict=True):
-            if image.saturated.any():
-                flags[_on_output(image.saturated, wanted, job, margin, flags.shape)] |= np.uint16(Flag.SATURATED)
+        for wanted, saturated in zip(job.model.inputs, read.saturated, strict=True):
+            if saturated.any():
+                flags[_on_output(saturated, wanted, job, margin, flags.shape)] |= np.uint16(Flag.SATURATED)
         numbers, beyond = job.encoding.encode(fused)
         flags[beyond.any(axis=0)] |= np.uint16(Flag.SATURATED)
-        valid, flags = _validity(job, inputs, flags, margin, core)
+        valid, flags = _validity(job, inputs, flags, margin, task.chunk.core)
         if before is not None:
             before = np.where(valid, before, np.float32(np.nan))
         if not valid.all():
             numbers[~valid] = job.encoding.fill
-        record = measure(job, task, journal, Measured(numbers, flags, inputs, before), watch.seconds)
+        record = measure(job, task, read.journal, Measured(numbers, flags, inputs, before), watch.seconds)
     return Fused(numbers, flags, record)
 
 
@@ -160,7 +186,7 @@ def read_flags(job: Job, task: Task, journal: Journal) -> NDArray[np.uint16]:
     return flags.repeat(times, axis=0).repeat(times, axis=1)
 
 
-def _apply(job: Job, inputs: list[NDArray[np.float32]], network: "nn.Module") -> NDArray[np.float32]:
+def _apply(job: Job, inputs: list[NDArray[np.float32]], runner: Runner) -> NDArray[np.float32]:
     """The model over a core and its spare steps, (bands, rows, cols), gaps filled with each band's constant.
 
     It is not run where nothing was measured.
@@ -176,7 +202,7 @@ def _apply(job: Job, inputs: list[NDArray[np.float32]], network: "nn.Module") ->
         dates = x.shape[0] // len(wanted.bands)
         constants = np.array([sensor(wanted.sensor).band(b).fill for b in wanted.bands] * dates, np.float32)
         filled.append(np.where(missing, constants[:, None, None], x) if missing.any() else x)
-    return infer(network, model, filled, margin)
+    return runner.apply(filled, margin)
 
 
 def _projected(
@@ -229,27 +255,11 @@ def _validity(
     flags[influenced] |= np.uint16(Flag.INFLUENCED)
     refused = (flags & np.uint16(sum(Flag[name.upper()] for name in job.mask))) > 0
     flags[refused] |= np.uint16(Flag.MASKED)
-    outside = _outside(job, core)
-    flags[outside] |= np.uint16(Flag.OUTSIDE)
-    dropped = refused | outside
+    beyond = outside(job.layout.lattice, core, job.clip)
+    flags[beyond] |= np.uint16(Flag.OUTSIDE)
+    dropped = refused | beyond
     if dropped.any():
         valid &= ~dropped
     nothing = ~valid.any(axis=0)
     flags[nothing] = (flags[nothing] & ~np.uint16(Flag.PARTIAL)) | np.uint16(Flag.NODATA)
     return valid, flags
-
-
-def _outside(job: Job, core: Box) -> NDArray[np.bool_]:
-    """Pixels of the core whose centres the polygon does not hold."""
-    geobox = job.layout.lattice.geobox(core)
-    if job.clip is None:
-        return np.zeros(geobox.shape, bool)
-    polygon = _polygon(job.clip)
-    return rasterize([(polygon, 0)], out_shape=geobox.shape, fill=1, transform=geobox.affine, dtype="uint8").astype(
-        bool
-    )
-
-
-@cache
-def _polygon(wkt: str):  # type: ignore[no-untyped-def]
-    return from_wkt(wkt)

@@ -9,8 +9,20 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.ledger import FOLDER
-from pipeline.store import DRAFT, REGISTRATION, WEIGHTS, Contents, Store, describe, store_errors
+from pipeline.ledger import FOLDER, TROUBLE
+from pipeline.objects import Objects
+from pipeline.store import (
+    DRAFT,
+    OVERVIEWED,
+    OVERVIEWS,
+    REGISTRATION,
+    WEIGHTS,
+    ZONES,
+    Contents,
+    Store,
+    describe,
+    store_errors,
+)
 
 ARRAYS = {"reflectance": ("time", "band", "y", "x"), "flags": ("time", "y", "x")}
 
@@ -42,7 +54,7 @@ def grow(store: Store, wanted: Contents) -> Store:
     target = replace(wanted, layout=layout, days=days, scenes=scenes)
     draft, old = _beside(store.path)
     with store_errors():
-        describe(draft, target)
+        describe(Objects.at(draft), target)
         _carry_over(store.path, have, draft, target)
         store.path.rename(old)
         draft.rename(store.path)
@@ -67,9 +79,9 @@ def _carry_over(source: Path, have: Contents, draft: Path, target: Contents) -> 
             place["y"] += north
             place["x"] += west
             _link(old, draft.joinpath(array, "c", *(str(place[d]) for d in dims)))
-    for folder in (FOLDER, "preview", WEIGHTS, REGISTRATION):
+    for folder in (FOLDER, "preview", WEIGHTS, REGISTRATION, ZONES, OVERVIEWS, OVERVIEWED):
         for old in (source / folder).rglob("*"):
-            if old.is_file() and old.suffix not in (".trouble", ".draft"):  # of these the next run knows better
+            if old.is_file() and old.name != TROUBLE and old.suffix != ".draft":  # of these the next run knows better
                 _link(old, draft / old.relative_to(source))
 
 

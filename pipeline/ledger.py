@@ -1,71 +1,80 @@
-"""Which chunks are done: one small file each, named by the work that it records.
+"""Which chunks are done: one small object each, named by the work that it records.
 
 A Zarr store killed midway opens as if nothing had happened, so completion is not read from its arrays. A record is written
 after the chunk's data and taken away before the data is touched again; what has a record is complete.
+
+::
+
+    ledger/2024-06-01/6716_-96666_6736_-96646/0123456789abcdef.json
+    ledger/2024-06-01/6716_-96666_6736_-96646/trouble.txt
 """
 
 import hashlib
-import os
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
 from pipeline.lattice import Box
+from pipeline.objects import Objects
 from pipeline.record import Record
 
 FOLDER = "ledger"
 
+FAILED = ".failed.json"
+"""Ending of the record of a chunk that missed a file: complete, and to be tried again."""
+
+TROUBLE = "trouble.txt"
+
 
 class Ledger:
-    """The records of a store, partitioned by day."""
+    """The records of a store, partitioned by day and place."""
 
-    def __init__(self, store: Path) -> None:
-        self.root = store / FOLDER
+    def __init__(self, store: Objects | str | Path) -> None:
+        self.objects = store if isinstance(store, Objects) else Objects.at(store)
 
     def done(self) -> set[str]:
         """Keys of the chunks that are complete and missed no file; by listing alone."""
-        names = (path.name for path in self.root.glob("*/*.json"))
-        return {name.split("-")[-1].removesuffix(".json") for name in names if not name.endswith(".failed.json")}
+        names = (key.rpartition("/")[2] for key in self._keys())
+        return {name.removesuffix(".json") for name in names if not name.endswith(FAILED)}
+
+    def has(self, day: date, box: Box, key: str) -> bool:
+        """Whether a work is done and missed no file."""
+        return self.objects.exists(f"{_place(day, box)}/{key}.json")
 
     def state(self) -> str:
         """A hash that changes whenever a record does, by listing alone."""
-        entries = sorted(
-            f"{path.parent.name}/{path.name} {path.stat().st_mtime_ns}" for path in self.root.glob("*/*.json")
-        )
+        listed = (e for e in self.objects.entries(FOLDER) if e.key.endswith(".json"))
+        entries = sorted(f"{e.key} {e.modified.isoformat()}" for e in listed)
         return hashlib.sha256("\n".join(entries).encode()).hexdigest()
 
     def put(self, record: Record) -> None:
         """Write a record, whole or not at all."""
-        folder = self.root / record.day.isoformat()
-        folder.mkdir(parents=True, exist_ok=True)
-        suffix = ".failed.json" if record.failures else ".json"
-        target = folder / f"{_place(record.box)}-{record.key}{suffix}"
-        draft = target.with_name(f"{target.name}.{os.getpid()}.draft")
-        draft.write_text(record.to_json())
-        draft.replace(target)
+        name = f"{record.key}{FAILED if record.failures else '.json'}"
+        self.objects.put(f"{_place(record.day, record.box)}/{name}", record.to_json().encode())
 
     def drop(self, day: date, box: Box) -> None:
         """Take away every record of a place: its data is about to change."""
-        folder = self.root / day.isoformat()
-        for old in (*folder.glob(f"{_place(box)}-*.json"), *folder.glob(f"{_place(box)}.trouble")):
-            old.unlink()
+        self.objects.delete([entry.key for entry in self.objects.entries(_place(day, box))])
 
     def trouble(self, day: date, box: Box, reason: str) -> None:
         """Keep why a chunk could not be finished, until it is tried again."""
-        folder = self.root / day.isoformat()
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{_place(box)}.trouble").write_text(reason)
+        self.objects.put(f"{_place(day, box)}/{TROUBLE}", reason.encode())
 
     def troubles(self) -> dict[str, str]:
         """Day and place of the chunks that could not be finished, with the reason."""
-        found = sorted(self.root.glob("*/*.trouble"))
-        return {f"{path.parent.name} {path.stem}": path.read_text() for path in found}
+        found = sorted(e.key for e in self.objects.entries(FOLDER) if e.key.endswith(TROUBLE))
+        return {" ".join(key.split("/")[1:3]): (self.objects.get(key) or b"").decode() for key in found}
 
     def records(self) -> Iterator[Record]:
-        """All records, in the order of their names."""
-        for path in sorted(self.root.glob("*/*.json")):
-            yield Record.from_json(path.read_text())
+        """All records, in the order of their names; read one by one."""
+        for key in sorted(self._keys()):
+            found = self.objects.get(key)
+            if found is not None:  # else it was dropped since the listing
+                yield Record.from_json(found.decode())
+
+    def _keys(self) -> Iterator[str]:
+        return (entry.key for entry in self.objects.entries(FOLDER) if entry.key.endswith(".json"))
 
 
-def _place(box: Box) -> str:
-    return f"{box.left}_{box.top}_{box.right}_{box.bottom}"
+def _place(day: date, box: Box) -> str:
+    return f"{FOLDER}/{day.isoformat()}/{box.left}_{box.top}_{box.right}_{box.bottom}"

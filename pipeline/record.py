@@ -62,6 +62,10 @@ class Record:
     """SHA-256 over the stored numbers and flags of the core."""
     software: str
     """Version of fusecube."""
+    turn: float = 0.0
+    """Wall seconds since its worker finished the chunk before, or began: stages overlap, so it is less than their sum."""
+    gpu_memory: int = 0
+    """Largest memory of the GPU so far, bytes; 0 without one."""
 
     @property
     def valid(self) -> int:

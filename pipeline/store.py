@@ -6,12 +6,17 @@
     flags        (time, y, x)         why a pixel is what it is
     metrics/     (time, chunk_y, chunk_x[, band])
     preview/     a picture before and after
+    overviews/   the same on larger pixels, each a group
+    zones/       of a region over several zones: the store of each
     ledger/      one record a chunk (not Zarr)
     weights/     networks adapted to the scenes of a day, with their cards (not Zarr)
 """
 
 import errno
+import hashlib
 import json
+import os
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +30,7 @@ import numpy as np
 import pyproj
 import zarr
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from zarr.codecs import BloscCodec
 
 from pipeline.encoding import Encoding
@@ -32,7 +38,8 @@ from pipeline.errors import Refused, StoreFull
 from pipeline.flags import MEANINGS, Flag
 from pipeline.job import Job
 from pipeline.lattice import Box, Chunk, Lattice, Layout
-from pipeline.ledger import FOLDER, Ledger
+from pipeline.ledger import Ledger
+from pipeline.objects import Objects
 
 INNER = 300
 """Edge of a Zarr chunk inside a shard, pixels: the divisor of the core's that is nearest to it."""
@@ -42,6 +49,15 @@ WEIGHTS = "weights"
 
 REGISTRATION = "registration"
 """Folder of where scenes lie beside their references, one small file a scene."""
+
+ZONES = "zones"
+"""Group of the stores of a region's zones."""
+
+OVERVIEWS = "overviews"
+"""Group of overviews, each named by how many pixels of the store lie across one of its own."""
+
+OVERVIEWED = "overviewed"
+"""Folder of what is noted of their shards, one empty object each."""
 
 DRAFT = ".growing"
 """Ending of a store that is being made."""
@@ -111,40 +127,72 @@ class Contents:
 
 
 class Store:
-    """A store on this machine, open for reading and for aligned writes."""
+    """A store in a folder or a bucket, open for reading and for aligned writes."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.group = zarr.open_group(path, mode="r+")
+    def __init__(self, where: str | Path) -> None:
+        self.objects = Objects.at(where)
+        self.where = self.objects.where
+        self.group = zarr.open_group(self.objects.zarr(), mode="r+")
         attributes: dict[str, Any] = dict(self.group.attrs)
         self.contents = Contents.from_attrs(attributes["fusecube"])
-        self.ledger = Ledger(path)
+        self.ledger = Ledger(self.objects)
+
+    @property
+    def path(self) -> Path:
+        """The store's folder; raises ``ValueError`` for one in a bucket."""
+        if self.objects.folder is None:
+            raise ValueError(f"{self.where} is no folder")
+        return self.objects.folder
 
     @classmethod
-    def create(cls, path: Path, contents: Contents) -> "Store":
+    def create(cls, where: str | Path, contents: Contents) -> "Store":
         """Make an empty store; no chunk is written."""
-        draft = path.with_name(path.name + DRAFT)  # made beside its place: half a store would pass for a whole one
+        objects = Objects.at(where)
         with store_errors():
+            if objects.folder is None:
+                describe(objects, contents)  # a bucket shows the root's document last
+                return cls(where)
+            path = objects.folder
+            draft = path.with_name(path.name + DRAFT)  # made beside its place: half a store would pass for a whole one
             path.parent.mkdir(parents=True, exist_ok=True)
-            describe(draft, contents)
+            describe(Objects.at(draft), contents)
             if path.exists():
                 path.rmdir()  # an empty folder
             draft.rename(path)
-        return cls(path)
+        return cls(where)
 
     @classmethod
-    def exists(cls, path: Path) -> bool:
-        """Whether there is a store of fusecube at a path; raises ``Refused`` where something else is."""
-        if not path.exists():
-            return False
+    def exists(cls, where: str | Path) -> bool:
+        """Whether there is a store of fusecube at a place; raises ``Refused`` where something else is."""
+        objects = Objects.at(where)
         try:
-            if "fusecube" in json.loads((path / "zarr.json").read_text())["attributes"]:
+            if "fusecube" in json.loads(objects.get("zarr.json") or b"{}")["attributes"]:
                 return True
-        except (OSError, json.JSONDecodeError, KeyError):
+        except (json.JSONDecodeError, KeyError, TypeError):
             pass
-        if path.is_dir() and not any(path.iterdir()):
+        folder = objects.folder
+        if folder is None:
+            empty = next(objects.entries(""), None) is None
+        else:
+            empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+        if empty:
             return False
-        raise Refused(f"{path} exists and is not a store of fusecube; name another place with out:.")
+        raise Refused(f"{where} exists and is not a store of fusecube; name another place with out:.")
+
+    def local(self, key: str, sha256: str) -> Path:
+        """A file of the store on this machine: itself, or a copy of it that is made once and held against its hash."""
+        if self.objects.folder is not None:
+            return self.objects.folder / key
+        copy = Path(tempfile.gettempdir()) / f"fusecube-{os.getuid()}" / sha256 / Path(key).name
+        if not copy.exists():
+            found = self.objects.get(key)
+            if found is None or hashlib.sha256(found).hexdigest() != sha256:
+                raise Refused(f"{self.where} does not hold {key} as it was; delete it and run again.")
+            copy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            draft = copy.with_name(f"{copy.name}.{os.getpid()}")
+            draft.write_bytes(found)
+            draft.replace(copy)
+        return copy
 
     def array(self, name: str) -> zarr.Array:
         """One of the store's arrays."""
@@ -178,6 +226,11 @@ class Store:
             self.array("reflectance")[time, :, rows, cols] = full
             self.array("flags")[time, rows, cols] = why
 
+    def consolidate(self) -> None:
+        """Bring the one document of metadata up to date with groups that were made."""
+        _consolidate(self.objects)
+        self.group = zarr.open_group(self.objects.zarr(), mode="r+")
+
     def write_group(
         self,
         name: str,
@@ -192,7 +245,7 @@ class Store:
             if any("time" in dims for dims, _ in arrays.values()):
                 _labels(group, self.contents)
             group.attrs.update(dict(attributes or {}))
-            _consolidate(self.path)
+            _consolidate(self.objects)
 
 
 @contextmanager
@@ -230,13 +283,19 @@ def contents_of(
     )
 
 
-def describe(path: Path, contents: Contents) -> None:
+def describe(objects: Objects, contents: Contents) -> None:
     """Write all metadata of a store: arrays without chunks, coordinates, attributes."""
-    layout, coding = contents.layout, contents.encoding
-    height, width = layout.geobox.shape
-    core = layout.core_pixels
+    group = zarr.create_group(objects.zarr(), zarr_format=3, attributes=_root_attrs(contents))
+    cube(group, contents, contents.layout.geobox)
+    _consolidate(objects)
+
+
+def cube(group: zarr.Group, contents: Contents, box: GeoBox) -> None:
+    """Arrays without chunks for what a store holds, on a grid of pixels, and their coordinates."""
+    coding = contents.encoding
+    height, width = box.shape
+    core = contents.layout.core_pixels
     inner = min((n for n in range(1, core + 1) if core % n == 0), key=lambda n: (abs(n - INNER), n))
-    group = zarr.create_group(path, zarr_format=3, attributes=_root_attrs(contents))
     common: dict[str, Any] = {"compressors": BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")}
     bands, times = len(contents.bands), len(contents.days)
     fill = coding.fill if coding.dtype == "float32" else int(coding.fill)
@@ -268,8 +327,7 @@ def describe(path: Path, contents: Contents) -> None:
         },
         **common,
     )
-    _coordinates(group, contents)
-    _consolidate(path)
+    coordinates(group, contents, box)
 
 
 def _fill_attr(coding: Encoding) -> dict[str, Any]:
@@ -287,8 +345,8 @@ def _root_attrs(contents: Contents) -> dict[str, Any]:
     }
 
 
-def _coordinates(group: zarr.Group, contents: Contents) -> None:
-    box = contents.layout.geobox
+def coordinates(group: zarr.Group, contents: Contents, box: GeoBox) -> None:
+    """Coordinates of a grid of pixels, of the days and of the bands, in place of those that were there."""
     crs = pyproj.CRS.from_user_input(contents.layout.lattice.crs)
     y = box.affine.f + box.affine.e * (np.arange(box.shape[0]) + 0.5)
     x = box.affine.c + box.affine.a * (np.arange(box.shape[1]) + 0.5)
@@ -305,7 +363,8 @@ def _labels(group: zarr.Group, contents: Contents) -> None:
     times = np.array([(day - EPOCH).days for day in contents.days], np.int64)
     calendar = {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian", "standard_name": "time"}
     _small(group, "time", ("time",), times, calendar | {"long_name": "solar day of acquisition"})
-    band = group.create_array("band", shape=(len(contents.bands),), dtype="str", dimension_names=("band",))
+    shape, names = (len(contents.bands),), ("band",)
+    band = group.create_array("band", shape=shape, dtype="str", dimension_names=names, overwrite=True)
     band[:] = np.array(contents.bands)
 
 
@@ -313,14 +372,19 @@ def _small(
     group: zarr.Group, name: str, dims: Sequence[str], values: NDArray, attributes: Mapping[str, Any] | None = None
 ) -> None:
     array = group.create_array(
-        name, shape=values.shape, dtype=values.dtype, dimension_names=tuple(dims), attributes=dict(attributes or {})
+        name,
+        shape=values.shape,
+        dtype=values.dtype,
+        dimension_names=tuple(dims),
+        attributes=dict(attributes or {}),
+        overwrite=True,
     )
     array[...] = values
 
 
-def _consolidate(path: Path) -> None:
+def _consolidate(objects: Objects) -> None:
     """One document of metadata, so that opening lists nothing."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-        warnings.filterwarnings("ignore", f"Object at ({FOLDER}|{WEIGHTS}|{REGISTRATION}) is not recognized")
-        zarr.consolidate_metadata(path)
+        warnings.filterwarnings("ignore", r"Object at .+ is not recognized")  # ours, beside the arrays
+        zarr.consolidate_metadata(objects.zarr())

@@ -16,6 +16,7 @@ from pipeline.dates import Clearness
 from pipeline.encoding import ENCODINGS
 from pipeline.errors import Refused
 from pipeline.flags import Flag
+from pipeline.device import Equipment, Runner
 from pipeline.fuse import fuse_chunk
 from pipeline.job import Job, key, targets, tasks
 from pipeline.lattice import Box, Lattice, Layout
@@ -96,6 +97,10 @@ def taken(task, index):
     return [[image.day if image else None for image in choice.images] for choice in task.given[index]]
 
 
+def shown():
+    return Runner(Shown(), MODEL, Equipment())
+
+
 def first(wanted, scenes, day):
     return next(task for task in tasks(wanted, scenes) if task.day == day)
 
@@ -108,7 +113,7 @@ def laid(wanted, scenes, day):
         if task.day == day:
             core = task.chunk.core
             assert core.width <= layout.core
-            out[:, *layout.pixels_of(core)] = fuse_chunk(wanted, task, Shown()).numbers
+            out[:, *layout.pixels_of(core)] = fuse_chunk(wanted, task, shown()).numbers
     assert out.shape[1] == layout.area.height * n
     return out
 
@@ -207,14 +212,14 @@ def test_values_are_those_of_the_files(scenes, catalog):
 def test_a_date_that_there_is_none_of_is_filled(scenes):
     wanted = job(chunk=300)
     task = first(wanted, scenes, OPTICAL[0])
-    fused = fuse_chunk(wanted, task, Shown())
+    fused = fuse_chunk(wanted, task, shown())
     assert (fused.numbers[2] == np.float32(FILL["VV"])).all()
     assert (fused.numbers[3] == np.float32(FILL["VH"])).all()
     assert ((fused.flags & Flag.INFLUENCED) > 0).all(), "its influence reaches all pixels"
     assert not [scene for scene in fused.record.scenes if scene.startswith("S1")]
     # the target itself was measured, so that it has its values
     assert np.isfinite(fused.numbers[0]).all()
-    full = fuse_chunk(wanted, first(wanted, scenes, OPTICAL[4]), Shown())
+    full = fuse_chunk(wanted, first(wanted, scenes, OPTICAL[4]), shown())
     assert not (full.flags & Flag.INFLUENCED).all()
 
 
@@ -223,7 +228,7 @@ def test_more_dates_than_there_are_give_gaps_at_the_end(scenes):
     wanted = job(chunk=300, model=replace(MODEL, inputs=inputs))
     task = first(wanted, scenes, date(2024, 6, 1))  # of Landsat only 4 June lies within three days
     assert taken(task, 3) == [[date(2024, 6, 4), None]]
-    fused = fuse_chunk(wanted, task, Shown())
+    fused = fuse_chunk(wanted, task, shown())
     assert fused.numbers[4].std() > 0.01
     assert (fused.numbers[5] == np.float32(FILL["red"])).all()
 
@@ -233,7 +238,7 @@ def test_the_record_names_what_was_read_and_what_could_not_be(scenes, tmp_path):
     assets = {**lost.assets, "VH": replace(lost.assets["VH"], address=str(tmp_path / "gone.tif"))}
     changed = [replace(scene, assets=assets) if scene is lost else scene for scene in scenes]
     wanted = job(chunk=300)
-    fused = fuse_chunk(wanted, first(wanted, changed, OPTICAL[4]), Shown())
+    fused = fuse_chunk(wanted, first(wanted, changed, OPTICAL[4]), shown())
     assert [(f.scene, f.band, f.reason) for f in fused.record.failures] == [(lost.id, "VH", "the file is missing")]
     assert fused.record.readings["B04"] == ("native",)
     assert fused.record.readings["sentinel-1 VV"] == ("native",)

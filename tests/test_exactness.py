@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from conftest import ALL_BANDS, specification
 
@@ -56,7 +57,7 @@ def _run_by_hand(prepared, todo, workers):
     contents = contents_of(prepared.job, days, {}, [s.id for s in prepared.scenes], "run", __version__)
     store = Store.create(prepared.spec.out, contents)
     with local(workers) as own:
-        assert not run(own, store.path, prepared.job, todo).troubles
+        assert not run(own, store.where, prepared.job, todo).troubles
     return store
 
 
@@ -104,7 +105,6 @@ def small_mpifnet(gates):
     ids=["residual", "mpifnet, fixed gates", "mpifnet, context tiles"],
 )
 def test_network_gives_the_same_digest_for_any_chunk_size(archive, tmp_path, client, model):
-    client.run(_seed)  # untrained networks are the same on every worker
     digests = set()
     for chunk in (120, 600) if model.cost else (120, 300, 600):
         prepared = prepare(validate(specification(archive, tmp_path / f"{chunk}.zarr", chunk=chunk, area=AREA)))
@@ -113,19 +113,10 @@ def test_network_gives_the_same_digest_for_any_chunk_size(archive, tmp_path, cli
         prepared = replace(prepared, job=replace(prepared.job, model=model, layout=layout))
         job, work = planned(prepared)
         store = Store.create(prepared.spec.out, contents_of(job, [work.todo[0].day], {}, [], "run", __version__))
-        assert not run(client, store.path, job, work.todo).troubles
+        client.run(torch.manual_seed, 0)  # an untrained network is the same on every worker
+        assert not run(client, store.where, job, work.todo).troubles
         digests.add(digest(store))
     assert len(digests) == 1
-
-
-def _seed():
-    """On a worker: whatever network it builds next begins from the same chance."""
-    import torch
-
-    from pipeline.engine import networks
-
-    networks._built.clear()
-    torch.manual_seed(0)
 
 
 def test_digest_changes_with_a_single_pixel(archive, tmp_path, go):

@@ -9,7 +9,7 @@ import pipeline.access
 from flows.prepare import prepare
 from flows.road import planned
 from flows.spec import validate
-from pipeline.engine import lazy
+from pipeline.lazily import lazy
 from pipeline.tree import tree_of
 
 

@@ -46,7 +46,7 @@ def test_killed_midway_and_run_again(archive, tmp_path, go):
 
 def _finished(out):
     """Records by name, with when they were written."""
-    return {p.name: p.stat().st_mtime_ns for p in (out / "ledger").glob("*/*.json") if not p.name.startswith(".")}
+    return {p.name: p.stat().st_mtime_ns for p in (out / "ledger").rglob("*.json") if not p.name.startswith(".")}
 
 
 def test_finished_store_computes_nothing_and_loads_nothing_heavy(archive, tmp_path, go):

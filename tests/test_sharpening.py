@@ -276,7 +276,7 @@ def test_what_cannot_be_taught_or_tried_is_refused(kind, changes, said):
 
 
 def test_lazy_result_asks_for_adapted_weights(archive, weights, tmp_path):
-    from pipeline.engine import lazy
+    from pipeline.lazily import lazy
 
     prepared = prepare(validate(small(archive, weights, tmp_path / "a.zarr", adapt=5)))
     with pytest.raises(Refused, match="give adapt: 0"):

@@ -1,0 +1,162 @@
+"""One run at a time on a store: a lease that its holder renews, and that lapses when the holder is gone.
+
+A lease is an object named by its generation, ``lease/00000001.json``, made only where there is none; whoever makes the next
+generation has taken the store. So a folder and a bucket need nothing but "create where absent", and a run that was taken
+for dead finds a later generation and stops.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from threading import Event, Thread
+
+import psutil
+
+from pipeline.errors import Refused
+from pipeline.objects import Objects
+
+FOLDER = "lease"
+
+RENEWED = 15.0
+"""Seconds between renewals."""
+
+LAPSES = 60.0
+"""Seconds without renewal after which a lease has lapsed."""
+
+
+class Superseded(OSError):
+    """Another run has taken the store."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a store."""
+
+    host: str
+    """Name of the machine."""
+    process: int
+    """Number of the process there."""
+    born: float
+    """When that process began, seconds since 1970."""
+    since: float
+    """When it took the store, seconds since 1970."""
+    heard: float
+    """When it was last heard of, seconds since 1970."""
+    ended: bool
+    """Whether it has given the store back."""
+    about: Mapping[str, str]
+    """What it says of itself."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it may still be at work: not where its process is gone, nor where it has not been heard of for long."""
+        if self.ended or time.time() - self.heard > LAPSES:
+            return False
+        return self.host != socket.gethostname() or _born(self.process) == self.born
+
+
+class Lease:
+    """A lease that is held; renewed in a thread until it is left."""
+
+    def __init__(self, objects: Objects, token: int, holder: Holder) -> None:
+        self.objects = objects
+        self.token = token
+        self.lost = Event()
+        self._holder = holder
+        self._left = Event()
+        self._thread = Thread(target=self._renew, daemon=True, name="lease")
+
+    def __enter__(self) -> "Lease":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+        self._thread.join()
+        if not self.lost.is_set():
+            self._say(ended=True)
+
+    def _renew(self) -> None:
+        while not self._left.wait(RENEWED):
+            try:
+                if _latest(self.objects) != self.token:
+                    self.lost.set()
+                    return
+                self._say(ended=False)
+            except OSError:
+                continue  # a store that cannot be reached now may be so again before the lease lapses
+
+    def _say(self, ended: bool) -> None:
+        self._holder = replace(self._holder, heard=time.time(), ended=ended)
+        self.objects.put(_key(self.token), _plain(self._holder))
+
+
+def take(objects: Objects, about: Mapping[str, str], wait: bool) -> Lease:
+    """The lease of a store, to be entered; raises ``Refused``, naming its holder, where another run is at work.
+
+    Parameters
+    ----------
+    objects
+        The store's place.
+    about
+        What the run says of itself, for others to see.
+    wait
+        Whether to wait for the other run to end.
+    """
+    while True:
+        token = _latest(objects)
+        other = _holder(objects, token)
+        if other is None or not other.alive:
+            now = time.time()
+            mine = Holder(socket.gethostname(), os.getpid(), _born(os.getpid()), now, now, False, dict(about))
+            if objects.create(_key(token + 1), _plain(mine)):
+                objects.delete([_key(old) for old in range(max(1, token - 3), token + 1)])
+                return Lease(objects, token + 1, mine)
+        elif wait:
+            time.sleep(1.0)
+        else:
+            raise Refused(
+                f"{objects.where} is being written by another run (process {other.process} on {other.host}, since "
+                f"{time.strftime('%H:%M', time.localtime(other.since))}); wait for it with --wait, or end it and run again."
+            )
+
+
+def holder(objects: Objects) -> Holder | None:
+    """Who held a store last, ``None`` where nobody ever did."""
+    return _holder(objects, _latest(objects))
+
+
+def guard(objects: Objects, token: int) -> None:
+    """Raise ``Superseded`` where a later run has taken the store than the one with this token; 0 is not guarded."""
+    if token and _latest(objects) != token:
+        raise Superseded(f"{objects.where} has been taken by another run; this one stops.")
+
+
+def _latest(objects: Objects) -> int:
+    """The latest generation, 0 where there is none."""
+    names = (entry.key.rpartition("/")[2].removesuffix(".json") for entry in objects.entries(FOLDER))
+    return max((int(name) for name in names if name.isdigit()), default=0)
+
+
+def _holder(objects: Objects, token: int) -> Holder | None:
+    found = objects.get(_key(token)) if token else None
+    return Holder(**json.loads(found)) if found else None
+
+
+def _key(token: int) -> str:
+    return f"{FOLDER}/{token:08d}.json"
+
+
+def _plain(holder: Holder) -> bytes:
+    return json.dumps(asdict(holder)).encode()
+
+
+def _born(process: int) -> float:
+    """When a process began, -1 where there is none: numbers of processes are used again."""
+    try:
+        return psutil.Process(process).create_time()
+    except psutil.Error:
+        return -1.0

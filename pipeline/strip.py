@@ -1,0 +1,166 @@
+"""A strip on a worker: a few neighbouring chunks as one Dask task, so that files stay open and stages overlap.
+
+While the model runs on one chunk, readers read those after it and the one before is measured and written. A chunk's data is
+written before its record, and an old record goes before its data is touched: whatever is killed, a record tells the truth.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, replace
+from datetime import date
+from itertools import islice
+from typing import Any
+
+from distributed import get_worker
+
+from pipeline.errors import StoreFull
+from pipeline.events import Done, Trouble
+from pipeline.fuse import Read, apply_model, finish, read_chunk
+from pipeline.job import Task, key
+from pipeline.lattice import Box
+from pipeline.lease import Superseded, guard
+from pipeline.memory import release_memory
+from pipeline.post import Post
+from pipeline.record import Failure, Record
+from pipeline.store import store_errors
+
+RELEASE_EVERY = 4
+"""Chunks, on average, after which a worker gives back what is free: every time would cost 0.1 s a chunk (measured)."""
+
+STOP = (StoreFull, Superseded)
+"""What ends a whole run, whichever chunk it meets."""
+
+
+def fuse_strip(name: str, strip: Sequence[Task]) -> list[Done | Trouble]:
+    """Fuse and write the chunks of a strip, all of one day; each is told as a Dask event as it happens.
+
+    Raises ``StoreFull`` where no space is left and ``Superseded`` where another run has taken the store.
+    """
+    worker = get_worker()
+    line = Line(worker.plugins[name], worker.address)
+    found = []
+    for event in line.fused(strip):
+        worker.log_event(name, plain(event))
+        found.append(event)
+    return found
+
+
+class Line:
+    """The stages of a strip, each in a thread of its own."""
+
+    def __init__(self, post: Post, worker: str) -> None:
+        self.post = post
+        self.worker = worker
+        self.since = time.perf_counter()
+
+    def fused(self, strip: Sequence[Task]) -> Iterator[Done | Trouble]:
+        """What became of each chunk, in order.
+
+        In memory at any time: a window for each reader, the one in the model, and the one that is measured and written.
+        """
+        readers = self.post.equipment.readers
+        with ThreadPoolExecutor(readers) as reading, ThreadPoolExecutor(1) as writing:
+            rest, ahead = iter(strip), deque[tuple[Task, Future]]()
+            last: tuple[Task, Future] | None = None
+            while True:
+                ahead.extend((t, reading.submit(self._read, t)) for t in islice(rest, readers + 1 - len(ahead)))
+                if not ahead:
+                    break
+                task, read = ahead.popleft()
+                applied = self._applied(task, read)
+                if last:
+                    yield self._ended(*last)
+                last = task, writing.submit(self._written, task, applied)
+                del applied, read  # not to be kept until the next chunk has been read
+            if last:
+                yield self._ended(*last)
+
+    def _read(self, task: Task) -> Read | None:
+        """What the chunk is given; ``None`` where its record is there already."""
+        if self.post.store.ledger.has(task.day, task.chunk.core, key(self.post.job, task)):
+            return None
+        return read_chunk(self.post.job, task)
+
+    def _applied(self, task: Task, reading: Future) -> Any:
+        """The read chunk and its fused pixels, ``None`` where it is done already, or the error that it met."""
+        try:
+            read = reading.result()
+            return read and (read, apply_model(self.post.job, read, self.post.runner(task.day)))
+        except Exception as error:  # noqa: BLE001  told with the chunk, in its turn
+            return error
+
+    def _written(self, task: Task, applied: Any) -> Done:
+        """Measure and write a chunk: the old record goes first, then the data comes, then the new record."""
+        if isinstance(applied, Exception):
+            raise applied
+        if applied is None:
+            return self._held(task)
+        fused = finish(self.post.job, task, *applied)
+        store, start = self.post.store, time.perf_counter()
+        with store_errors():
+            guard(store.objects, self.post.lease)
+            store.ledger.drop(task.day, task.chunk.core)
+            store.write(task.chunk, task.day, fused.numbers, fused.flags)
+            now = time.perf_counter()
+            record = replace(
+                fused.record,
+                seconds=dict(fused.record.seconds) | {"write": round(now - start, 4)},
+                turn=round(now - self.since, 4),
+                gpu_memory=self.post.runner(task.day).gpu_memory,
+            )
+            store.ledger.put(record)
+        self.since = now
+        if int(record.key, 16) % RELEASE_EVERY == 0:
+            release_memory()
+        return self._done(task, record)
+
+    def _ended(self, task: Task, writing: Future) -> Done | Trouble:
+        """How a chunk ended; what must stop the run is raised."""
+        try:
+            return writing.result()
+        except STOP:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever it was, it is reported and the other chunks go on
+            return Trouble(task.name, one_line(error))
+
+    def _done(self, task: Task, record: Record) -> Done:
+        return Done(
+            task=task.name,
+            key=record.key,
+            day=record.day,
+            box=record.box,
+            pixels=record.pixels,
+            valid=record.valid,
+            held=False,
+            failures=record.failures,
+            seconds=record.seconds,
+            turn=record.turn,
+            peak_memory=record.peak_memory,
+            worker=self.worker,
+        )
+
+    def _held(self, task: Task) -> Done:
+        work = key(self.post.job, task)
+        return Done(task.name, work, task.day, task.chunk.core, 0, 0, True, (), {}, 0.0, 0, self.worker)
+
+
+def one_line(error: BaseException) -> str:
+    """An error in one line of bounded length."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def plain(event: Done | Trouble) -> dict[str, Any]:
+    """An event as plain values, as Dask sends them."""
+    found = asdict(event)
+    return found | {"day": event.day.isoformat()} if isinstance(event, Done) else found
+
+
+def event(raw: dict[str, Any]) -> Done | Trouble:
+    """The event that ``plain`` wrote."""
+    if "reason" in raw:
+        return Trouble(**raw)
+    failures = tuple(Failure(**found) for found in raw["failures"])
+    changed = {"day": date.fromisoformat(raw["day"]), "box": Box(**raw["box"]), "failures": failures}
+    return Done(**raw | changed)
