@@ -58,7 +58,7 @@ def _security(where: str, certificates: Certificates | None) -> Security | None:
         return None
     if certificates is None:
         security = Security(require_encryption=True)
-        if not (security.tls_ca_file and security.tls_client_cert and security.tls_client_key):
+        if not all(security.get_tls_config_for_role("client")[part] for part in ("ca_file", "cert", "key")):
             raise Refused(f"{where} needs certificates; give cluster.tls: {{ca: …, cert: …, key: …}}.")
         return security
     for name in ("ca", "cert", "key"):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import dask
@@ -77,9 +78,10 @@ def slurm(
     if not (submission.memory or _configured("memory")):
         raise Refused("cluster: slurm must know what a worker may take; give cluster.memory, such as 8 GB.")
 
-    arguments = ["--host", HOST] if host == HOST else []
+    arguments = ["--dashboard-address", "127.0.0.1:0", *(["--host", HOST] if host == HOST else [])]
     arguments += ["--resources", "GPU=1"] if submission.gpu else []
     with (
+        TemporaryDirectory(prefix=".fusecube-", dir=Path.cwd()) as folder,  # where jobs run, so all nodes should see it
         dask.config.set(SETTINGS),
         SLURMCluster(
             cores=1,  # threads of Dask; the cores are torch's
@@ -93,8 +95,7 @@ def slurm(
             job_script_prologue=[*_configured("job-script-prologue"), *exports(submission.cores)],
             worker_extra_args=[*_configured("worker-extra-args"), *arguments],
             scheduler_options={"host": host, "dashboard_address": dashboard},
-            security=Security.temporary(),
-            shared_temp_directory=str(Path.cwd()),  # as the rest of a SLURM job, on a file system that all nodes share
+            security=_encrypted(Path(folder)),
             silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,
@@ -107,6 +108,17 @@ def slurm(
 def _configured(key: str) -> list[str]:
     """What the site's ``jobqueue.yaml`` says."""
     return dask.config.get(f"jobqueue.slurm.{key}", None) or []
+
+
+def _encrypted(folder: Path) -> Security:
+    """Certificates of this cluster, in files that only this user reads."""
+    files = {}
+    for part, text in Security.temporary().get_tls_config_for_role("client").items():
+        if part in ("ca_file", "cert", "key"):
+            files[part] = str(folder / part)
+            Path(files[part]).write_text(text)
+    pairs = {f"tls_{role}_{p}": files[p] for role in ("client", "scheduler", "worker") for p in ("cert", "key")}
+    return Security(require_encryption=True, tls_ca_file=files["ca_file"], **pairs)
 
 
 def _tried(cluster: "SLURMCluster") -> None:
