@@ -207,11 +207,28 @@ def plan(spec: SpecFile, change: Changes = None) -> None:
 
 
 @app.command()
-def run(spec: SpecFile, change: Changes = None) -> None:
+def run(
+    spec: SpecFile,
+    change: Changes = None,
+    redo: Annotated[
+        str | None,
+        typer.Option(
+            help='Compute chunks again where this holds of their metrics: `--redo "valid_fraction < 0.5"`, '
+            "`mean[B02] > 0.3 and day >= '2024-06-01'`.",
+            metavar="CONDITION",
+        ),
+    ] = None,
+    patient: Annotated[
+        bool, typer.Option("--wait", help="Wait where another run is at work on the store, instead of ending.")
+    ] = False,
+    log: Annotated[
+        Path | None, typer.Option(help="File for the log, JSON lines; by default beside a store in a folder.")
+    ] = None,
+) -> None:
     """Run a specification, or go on where it stopped."""
-    from flows.running import carry_out
+    from flows.running import Manner, carry_out
 
-    carry_out(_prepare(spec, change))
+    carry_out(_prepare(spec, change), Manner(patient, redo, log))
 
 
 def _prepare(path: Path, change: list[str] | None) -> "Prepared":

@@ -24,14 +24,14 @@ class Log:
 
     def __init__(self, file: BinaryIO | None, run: str) -> None:
         self._file = file
-        self._run = run
+        self.run = run
 
     def write(self, event: str, level: str = "info", **fields: object) -> None:
         """Append a line, whole and at once."""
         if self._file is None:
             return
         moment = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = {"time": moment, "level": level, "event": event, "run": self._run} | fields
+        line = {"time": moment, "level": level, "event": event, "run": self.run} | fields
         try:
             self._file.write(json.dumps(line, default=str).encode() + b"\n")
         except OSError as error:

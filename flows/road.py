@@ -19,7 +19,6 @@ from pipeline.models.weights import lessons
 from pipeline.plan import Plan, plan
 from pipeline.record import Record
 from pipeline.store import Contents, Store, contents_of, store_errors
-from pipeline.summary import current
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -198,8 +197,9 @@ def came_to(outcome: "Outcome", done: int) -> Result:
 def chosen(prepared: Prepared, wanted: Condition) -> Iterator[Record]:
     """The records of a store that a condition holds for, on the days that are asked for; read one by one."""
     store = Store(prepared.spec.out)
-    days = set(targets(prepared.job, prepared.scenes))
-    return (record for record in current(store) if record.day in days and wanted.holds(record))
+    days, layout = set(targets(prepared.job, prepared.scenes)), store.contents.layout
+    own = (record for record in store.ledger.records() if layout.cuts(record.box))
+    return (record for record in own if record.day in days and wanted.holds(record))
 
 
 def dropped(prepared: Prepared, wanted: Condition) -> int:

@@ -6,26 +6,29 @@ grown and filled.
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from flows import regions, stores
+from flows.adapting import missing
 from flows.logs import Log, logging_to
 from flows.planning import affordable
 from flows.prepare import Prepared
-from flows.road import adapted, conclude, dropped, execute, named, opened, planned, registered, Result
+from flows.registering import unregistered
+from flows.road import Result, adapted, came_to, conclude, dropped, execute, opened, planned, registered
 from flows.terminal import bar, complain, following, many, say, wait
 from pipeline import __version__
 from pipeline.conditions import Condition, condition
 from pipeline.errors import Refused, StoreFull
 from pipeline.events import Done, Trouble
 from pipeline.growth import mend
-from pipeline.lease import Lease, holder, take
+from pipeline.lease import Lease, Superseded, holder, take
 from pipeline.objects import Objects
 from pipeline.store import Store
+from pipeline.summary import fold, folded
 from pipeline.watch import Watch
 
 if TYPE_CHECKING:
@@ -120,7 +123,7 @@ def _beside(objects: Objects) -> Path | None:
 
 def _reached_once(stack: ExitStack, prepared: Prepared) -> "Callable[[], tuple[Client, Equipment]]":
     """What reaches the cluster when it is first called; left with the stack."""
-    reached: "list[tuple[Client, Equipment]]" = []  # fmt: skip
+    reached: list[tuple[Client, Equipment]] = []
 
     def reach() -> "tuple[Client, Equipment]":
         if not reached:
@@ -137,7 +140,9 @@ def _reached_once(stack: ExitStack, prepared: Prepared) -> "Callable[[], tuple[C
 def _logged(prepared: Prepared, redo: Condition | None, going: Going) -> Ended:
     """The run between its first and its last line in the log."""
     log, job = going.log, prepared.job
-    log.write("run", store=Objects.at(prepared.spec.out).name, flow=job.flow, model=job.model.name, software=__version__)
+    log.write(
+        "run", store=Objects.at(prepared.spec.out).name, flow=job.flow, model=job.model.name, software=__version__
+    )
     log.write("lease", token=going.lease.token)
     try:
         mend(prepared.spec.out)
@@ -154,7 +159,9 @@ def _logged(prepared: Prepared, redo: Condition | None, going: Going) -> Ended:
 def _redo(prepared: Prepared, redo: Condition, log: Log) -> None:
     """Take away the records of the chunks that are to be computed again."""
     with wait("looking for chunks"):
-        count = dropped(prepared, redo)
+        count = sum(
+            dropped(part, redo) for part in regions.parts(prepared) or (prepared,) if Store.exists(part.spec.out)
+        )
     log.write("redo", condition=redo.text, chunks=count)
     text = f"{many(count, 'chunk')} where {redo.text}, to be computed again" if count else f"no chunk where {redo.text}"
     say(f"{prepared.spec.out}: {text}")
@@ -162,16 +169,144 @@ def _redo(prepared: Prepared, redo: Condition, log: Log) -> None:
 
 def _region(prepared: Prepared, going: Going) -> Ended:
     """Fuse the zones of a region, each in its own store, then lay them together."""
-    regions.opened(prepared)
-    parts = []
+    store = regions.opened(prepared)
+    zones = []
     for part in regions.parts(prepared):
         _stood(part, None, going.cluster)
         with _taken(Objects.at(part.spec.out), part, patient=False) as lease:
-            zone = Going(lease, going.log, going.cluster)
-            parts.append(_fused(part, zone, f"fusing {part.job.layout.lattice.crs}"))
+            zones.append(_fused(part, replace(going, lease=lease), f"fusing {part.job.layout.lattice.crs}"))
+    done = len(store.ledger.done())
+    whole = store.contents.layout.rows * store.contents.layout.cols * len(store.contents.days)
     client, _ = going.cluster()
-    store = Store(prepared.spec.out)
-    job, work = planned(prepared)
-    with _watched(prepared, going, store, "laying together", len(work.todo), work.done) as hear:
+    with _watched(prepared, going, "laying together", Span(whole - done, done)) as hear:
         outcome = regions.mosaic(client, prepared, going.lease.token, hear)
-    ...
+    result = came_to(outcome, done)
+    _named(result, prepared)
+    if not folded(store):
+        fold(store)
+    overviewed = _overviewed(store, going)
+    return Ended(result.computed > 0 or overviewed, result.complete and all(zone.complete for zone in zones))
+
+
+def _fused(prepared: Prepared, going: Going, text: str) -> Ended:
+    """Fuse what a store lacks: register and adapt what is to be, then compute its chunks over the cluster."""
+    where, log = prepared.spec.out, going.log
+    job, work, apart = _register(prepared, *planned(prepared))
+    job, work, unadapted = _adapt(prepared, job, work)
+    failed = (*apart, *unadapted)
+    for line in failed:
+        complain(line)
+    log.write("plan", todo=len(work.todo), done=work.done, scenes=work.scenes, days=work.days)
+    if not len(work.todo):
+        say(f"{where}: all {work.done} chunks are done; nothing to compute.")
+        return Ended(_concluded(prepared, job, going), not failed)
+    affordable(prepared, job, work)
+    client, equipment = going.cluster()
+    say(f"{len(work.todo)} chunks to do, {work.done} done; {work.scenes} scenes on {work.days} days; into {where}")
+    with _watched(prepared, going, text, Span(len(work.todo), work.done)) as hear:
+        result = execute(client, prepared, job, work, equipment, going.lease.token, hear)
+    _named(result, prepared)
+    _overviewed(Store(where), going)
+    return Ended(result.computed > 0, result.complete and not failed)
+
+
+@dataclass(frozen=True)
+class Span:
+    """How much is to be done."""
+
+    todo: int
+    """Chunks."""
+    done: int
+    """Chunks that are done already."""
+
+
+@contextmanager
+def _watched(prepared: Prepared, going: Going, text: str, span: Span) -> "Iterator[Callable[[Done | Trouble], None]]":
+    """What hears the events of a run: they go to the terminal, to the log and into the store."""
+    watch = Watch(going.log.run, text, span.todo, span.done, Objects.at(prepared.spec.out))
+    watch.keep()
+    with following(text, lambda: watch.now) as tell:
+
+        def hear(event: "Done | Trouble") -> None:
+            news = watch.hear(event)
+            going.log.hear(event)
+            going.log.missed(news)
+            tell()
+
+        yield hear
+    watch.end()
+    now = watch.now
+    going.log.write(
+        "done", computed=now.computed, held=now.held, troubles=now.troubles, missed=now.missed, stages=now.stages
+    )
+
+
+def _named(result: Result, prepared: Prepared) -> None:
+    """Name what was missed; raises where the run had to stop."""
+    where = prepared.spec.out
+    for line in result.missed:
+        complain(f"not read: {line}")
+    for line in result.troubles:
+        complain(f"failed: {line}")
+    if result.full:
+        raise StoreFull(28, f"{where}: no space is left; {result.computed + result.held} chunks are kept")
+    if result.lost:
+        raise Superseded(f"{where} was taken by another run; {result.computed + result.held} chunks are kept.")
+
+
+def _register(prepared: Prepared, job: "Job", work: "Plan") -> tuple["Job", "Plan", tuple[str, ...]]:
+    """Hold every scene against its reference where that is asked for, and say what was found; and which could not be."""
+    pairs = unregistered(job, prepared.scenes)
+    if not pairs:
+        return job, work, ()
+    with bar("registering", len(pairs)) as advance:
+        job, work = registered(prepared, job, work, lambda found: advance())
+    for found in job.registrations:
+        place = f"{found.east:+.2f} m east, {found.south:+.2f} m south ({found.cells} cells agree)"
+        say(f"{found.scene}: {place if found.cells else 'no shift can be claimed'} beside {found.reference}")
+    left = unregistered(job, prepared.scenes)
+    lines = (f"{one.id}: not compared with {other.id}, for a file of theirs could not be read" for one, other in left)
+    return job, work, tuple(lines)
+
+
+def _adapt(prepared: Prepared, job: "Job", work: "Plan") -> tuple["Job", "Plan", tuple[str, ...]]:
+    """Teach the network the scenes of every day that its store has no weights for; and why days could not be."""
+    days = missing(job, prepared.scenes)
+    if not days:
+        return job, work, ()
+    groups = sum(1 for wanted in job.model.inputs[1:] if set(wanted.bands) & set(job.model.output.bands))
+    with bar("adapting", len(days) * groups * job.adapt) as advance:
+        return adapted(prepared, job, work, lambda event: advance() if isinstance(event, int) else None, say)
+
+
+def _concluded(prepared: Prepared, job: "Job", going: Going) -> bool:
+    """Do what a run that was killed after its last chunk left undone; whether there was anything."""
+    store = Store(prepared.spec.out)
+    stale = not folded(store)
+    if stale:
+        conclude(store, prepared, job)
+    return _overviewed(store, going) or stale
+
+
+def _overviewed(store: Store, going: Going) -> bool:
+    """Bring the overviews of a store up to date; whether there was anything to do."""
+    from pipeline.overviews import build, stale
+
+    if not stale(store):
+        return False
+    client, _ = going.cluster()
+    with wait("making overviews"):
+        return build(client, store, going.lease.token) > 0
+
+
+def _shown(store: Store) -> None:
+    """Write the report and the picture beside the store, and say where all is."""
+    from pipeline.picture import save_picture
+    from pipeline.report import write_report
+
+    say(f"store: {store.where}")
+    with wait("writing the report"):
+        for name, suffix, write in (("report", ".html", write_report), ("picture", ".png", save_picture)):
+            with stores.file_beside(store.objects, suffix) as (path, shown):
+                write(store, path)
+            say(f"{name}: {shown}")

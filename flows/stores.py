@@ -1,46 +1,67 @@
-"""Commands on a store that a run wrote."""
+"""Commands on a store that a run wrote, in a folder or a bucket."""
 
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from flows.terminal import bar, complain, out, say, wait
+from flows.terminal import bar, complain, duration, out, say, sentence, wait
 from pipeline.errors import Refused
 
 if TYPE_CHECKING:
+    from pipeline.objects import Objects
+    from pipeline.standing import Standing
     from pipeline.store import Store
 
-StorePath = Annotated[Path, typer.Argument(help="Zarr store that a run wrote.", metavar="STORE")]
+StorePath = Annotated[str, typer.Argument(help="Zarr store that a run wrote: a folder or s3://….", metavar="STORE")]
 
 
-def status(store: StorePath) -> None:
-    """Say what of a store is done, and what failed and why. Ends with 1 where anything is missing."""
-    from pipeline.summary import Totals, current
+def status(
+    store: StorePath,
+    for_machines: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+) -> None:
+    """Say what of a store is done, what failed and why, and how far a run on it has come. Ends with 1 where anything is
+    missing."""
+    from pipeline.standing import standing
 
-    opened = open_store(store)
-    records = current(opened)
-    expected = sum(1 for _ in opened.contents.layout.chunks()) * len(opened.contents.days)
-    table = Table("day", "chunks done", "valid", "cloud", "files not read", "weights", title=store.name)
-    for day in opened.contents.days:
-        total = Totals.of(r for r in records if r.day == day)
-        valid = 1 - total.flags.get("NODATA", 0) / total.pixels if total.pixels else 0.0
-        cloud = total.flags.get("CLOUD", 0) / total.pixels if total.pixels else 0.0
-        chunks = f"{total.chunks} / {expected // len(opened.contents.days)}"
-        weights = ", ".join(sorted({r.weights[:12] for r in records if r.day == day}))
-        table.add_row(str(day), chunks, f"{valid:.1%}", f"{cloud:.1%}", str(len(total.failures)), weights or "none")
-    out.print(table)
-    failures = sorted({(f.scene, f.band, f.reason) for r in records for f in r.failures})
-    troubles = opened.ledger.troubles()
-    for scene, band, reason in failures:
-        say(f"not read: {scene} {band}: {reason}")
-    for place, reason in troubles.items():
-        say(f"failed: chunk {place}: {reason}")
-    if len(records) < expected:
-        say(f"{expected - len(records)} of {expected} chunks are not done; run the specification again.")
-    if failures or troubles or len(records) < expected:
+    found = standing(open_store(store))
+    if for_machines:
+        print(json.dumps(found.plain(), indent=1))
+    else:
+        _tell(found)
+    if not found.complete:
         raise typer.Exit(1)
+
+
+def _tell(found: "Standing") -> None:
+    """The standing of a store for people."""
+    table = Table("day", "chunks done", "valid", "cloud", "files not read", "weights", title=found.store)
+    for day in found.days:
+        shares = ("" if share is None else f"{share:.1%}" for share in (day.valid, day.cloud))
+        weights = ", ".join(known[:12] for known in day.weights) or "none"
+        table.add_row(str(day.day), f"{day.done} / {found.chunks}", *shares, str(day.missed), weights)
+    out.print(table)
+    for scene, band, reason in found.missed:
+        say(f"not read: {scene} {band}: {reason}")
+    for place, reason in found.troubles.items():
+        say(f"failed: chunk {place}: {reason}")
+    absent = f"{found.expected - found.done} of {found.expected} chunks are not done"
+    run, here = found.progress, found.holder
+    if found.running and here:
+        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(here.since))
+        heard = duration(max(0.0, time.time() - here.heard))
+        say(f"a run is on since {since} (process {here.process} on {here.host}, heard of {heard} ago)")
+        if run:
+            say(f"{run.stage}: {sentence(run)}")
+    elif found.done < found.expected:
+        how = "; the last run stopped without an end" if found.stopped else ""
+        say(f"{absent}{how}; run the specification again.")
 
 
 def report(
@@ -52,8 +73,29 @@ def report(
 
     opened = open_store(store)
     with wait("writing the report"):
-        page = write_report(opened, to or store.with_suffix(".html"))
-    say(f"report: {page}")
+        if to:
+            shown = str(write_report(opened, to))
+        else:
+            with file_beside(opened.objects, ".html") as (path, shown):
+                write_report(opened, path)
+    say(f"report: {shown}")
+
+
+@contextmanager
+def file_beside(objects: "Objects", suffix: str) -> Iterator[tuple[Path, str]]:
+    """A file to write that ends up beside a store, and how it is called there: ``a.html`` beside ``a.zarr``."""
+    if objects.folder is not None:
+        path = objects.folder.with_suffix(suffix)
+        yield path, str(path)
+        return
+    from pipeline.objects import Objects
+
+    parent, _, name = objects.where.rpartition("/")
+    name = Path(name).with_suffix(suffix).name
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        yield path, f"{parent}/{name}"
+        Objects.at(parent).put(name, path.read_bytes())
 
 
 def digest(store: StorePath) -> None:
@@ -82,12 +124,12 @@ def export(
         say(str(path))
 
 
-def open_store(path: Path) -> "Store":
+def open_store(where: str | Path) -> "Store":
     from pipeline.store import Store
 
-    if not Store.exists(path):
-        raise Refused(f"there is no store at {path}; 'fusecube run SPEC' makes one.")
-    return Store(path)
+    if not Store.exists(where):
+        raise Refused(f"there is no store at {where}; 'fusecube run SPEC' makes one.")
+    return Store(where)
 
 
 def warn_unfinished(store: "Store") -> None:

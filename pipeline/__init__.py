@@ -22,9 +22,10 @@ only from lines above its own)::
     device
     touched, job, record
     ledger, measure, events, conditions
-    needs, plan, store
+    needs
+    plan, store
     calibration, price, watch
-    growth, summary, fuse, flight, zones
+    growth, summary, fuse, flight, zones, standing
     post, overviews
     strip, lazily
     engine, export, picture

@@ -226,6 +226,11 @@ class Layout:
                 if core:
                     yield Chunk(row, col, core)
 
+    def cuts(self, box: Box) -> bool:
+        """Whether a box is one of the cores."""
+        row, col = (box.top - self.frame.top) // self.core, (box.left - self.frame.left) // self.core
+        return 0 <= row < self.rows and 0 <= col < self.cols and self.slot(row, col).intersection(self.area) == box
+
     def pixels_of(self, box: Box) -> tuple[slice, slice]:
         """Rows and columns of the arrays that ``box`` covers."""
         n = self.lattice.pixels()

@@ -12,7 +12,7 @@ only what lies above a chunk that has changed is made again.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from math import ceil
@@ -66,13 +66,13 @@ class Shard:
         return f"{OVERVIEWED}/{self.factor}/{day}/{row}_{col}-{self.name}"
 
 
-def factors(shape: tuple[int, int]) -> tuple[int, ...]:
+def factors(shape: Sequence[int]) -> tuple[int, ...]:
     """The overviews of an array of (rows, cols): each half of the one below, the last no longer than ``EDGE``.
 
     >>> factors((10980, 10980))
     (2, 4, 8, 16)
     """
-    found = []
+    found: list[int] = []
     while ceil(max(shape) / 2 ** len(found)) > EDGE:
         found.append(2 ** (len(found) + 1))
     return tuple(found)
@@ -218,7 +218,7 @@ def _make_room(store: Store, factor: int) -> None:
     box = overview(contents, factor)
     root = zarr.open_group(store.group.store, mode="r+", use_consolidated=False)  # a grown store has carried them over
     found = root.get(path)
-    known = dict(found.attrs) if isinstance(found, zarr.Group) else {}
+    known: dict[str, Any] = dict(found.attrs) if isinstance(found, zarr.Group) else {}
     had = known.get("days", [])
     if all(known.get(key) == value for key, value in stands.items()) and days[: len(had)] == had:
         assert isinstance(found, zarr.Group)
@@ -232,7 +232,8 @@ def _make_room(store: Store, factor: int) -> None:
     store.objects.delete([entry.key for entry in store.objects.entries(f"{OVERVIEWED}/{factor}/")])
     group = root.create_group(path, overwrite=True)
     cube(group, contents, box)
-    group.attrs.update({"Conventions": "CF-1.11", "days": days} | stands | _spatial(contents, box))
+    said: dict[str, Any] = {"Conventions": "CF-1.11", "days": days}
+    group.attrs.update(said | stands | _spatial(contents, box))
 
 
 def overview(contents: Contents, factor: int) -> GeoBox:

@@ -35,8 +35,10 @@ class Progress:
 
     run: str
     """Id of the run."""
-    state: str
-    """``running``; ``done`` where it ended with nothing missing, ``ended`` where it did otherwise."""
+    stage: str
+    """What it is at, such as ``fusing``."""
+    ended: bool
+    """Whether that has ended, whatever came of it."""
     began: str
     """When its first chunk was begun, ISO 8601, UTC."""
     told: str
@@ -99,6 +101,8 @@ class Watch:
 
     run: str
     """Id of the run."""
+    stage: str
+    """What it is at."""
     total: int
     """Chunks that it has to do."""
     before: int = 0
@@ -107,8 +111,7 @@ class Watch:
     """The store's objects, where the progress is kept; ``None`` keeps it nowhere."""
     clock: Callable[[], float] = time.monotonic
     """Seconds that pass."""
-    state: str = "running"
-    """As in ``Progress``."""
+    ended: bool = False
     computed: int = 0
     held: int = 0
     troubles: int = 0
@@ -164,7 +167,8 @@ class Watch:
         left = 0.0 if not ahead else ahead / rate if rate else None
         return Progress(
             run=self.run,
-            state=self.state,
+            stage=self.stage,
+            ended=self.ended,
             began=self.began,
             told=_now(),
             total=self.total,
@@ -189,9 +193,9 @@ class Watch:
             with suppress(OSError):
                 self.objects.put(NAME, self.now.to_json())
 
-    def end(self, complete: bool) -> None:
-        """Say that the run has ended."""
-        self.state = "done" if complete else "ended"
+    def end(self) -> None:
+        """Say that this has ended."""
+        self.ended = True
         self.keep()
 
 

@@ -11,7 +11,7 @@ from affine import Affine
 from conftest import specification
 
 import pipeline.registration
-from flows.cli import _register
+from flows.running import _register
 from flows.prepare import prepare
 from flows.registering import unregistered
 from flows.road import planned

@@ -39,7 +39,7 @@ class Clock:
 
 def test_progress_counts_what_happened_and_tells_the_time_left():
     clock = Clock()
-    watch = Watch("run", total=10, before=5, clock=clock)
+    watch = Watch("run", "fusing", total=10, before=5, clock=clock)
     assert (watch.now.finished, watch.now.rate, watch.now.left, watch.now.slowest) == (0, 0.0, None, None)
     clock.now += 2
     watch.hear(done(1))
@@ -58,7 +58,7 @@ def test_progress_counts_what_happened_and_tells_the_time_left():
 
 def test_the_rate_is_that_of_the_latest_chunks():
     clock = Clock()
-    watch = Watch("run", total=1000, clock=clock)
+    watch = Watch("run", "fusing", total=1000, clock=clock)
     for step in (10.0, 0.5):
         for number in range(300):
             clock.now += step
@@ -67,7 +67,7 @@ def test_the_rate_is_that_of_the_latest_chunks():
 
 
 def test_the_last_chunk_leaves_no_time():
-    watch = Watch("run", total=1, clock=Clock())
+    watch = Watch("run", "fusing", total=1, clock=Clock())
     watch.hear(done())
     assert watch.now.left == 0.0
 
@@ -86,7 +86,7 @@ def lines_of(watch: Watch, monkeypatch: pytest.MonkeyPatch, chunks: int, step: f
 
 
 def test_where_there_is_no_terminal_a_line_comes_every_20th_of_the_way(monkeypatch):
-    lines = lines_of(Watch("run", total=400), monkeypatch, 400, step=0.01)
+    lines = lines_of(Watch("run", "fusing", total=400), monkeypatch, 400, step=0.01)
     assert len(lines) == 20
     assert lines[0].startswith("fusing: 20 of 400 chunks, ")
     assert lines[-1].startswith("fusing: 400 of 400 chunks, ")
@@ -94,7 +94,7 @@ def test_where_there_is_no_terminal_a_line_comes_every_20th_of_the_way(monkeypat
 
 
 def test_where_there_is_no_terminal_a_line_comes_every_ten_seconds(monkeypatch):
-    lines = lines_of(Watch("run", total=10**6), monkeypatch, 30, step=1.0)
+    lines = lines_of(Watch("run", "fusing", total=10**6), monkeypatch, 30, step=1.0)
     assert [line.split(",")[0] for line in lines] == [f"fusing: {n} of 1000000 chunks" for n in (10, 20, 30)]
 
 
