@@ -27,9 +27,12 @@ FUSED_BYTES = 4
 MEASURED_BYTES = 12
 """Bytes beside it while it is measured and written: stored, decoded in 64 bit, valid or not, and packed."""
 
-NETWORK_BYTES = 2300
-"""Bytes of features a pixel of a tile while a network runs, the largest of them (measured with MPIFNet: a worker's peak
-was 2.43 GB, ``tests/benchmarks/throughput.py --model mpifnet``)."""
+NETWORK_BYTES = {"light": 500, "dsen2": 1390, "rdsr": 1870, "spr-net": 2430, "mpifnet": 2650}
+"""Bytes of features a pixel of a tile while a network runs in bfloat16 on a processor (measured: by how much one tile of
+600 px raises a process's peak)."""
+
+UNKNOWN_NETWORK_BYTES = 2650
+"""The same of a network that is not among them: as of the largest that is."""
 
 GPU_BASE = 500e6
 """Bytes of a GPU that its context and libraries take (not measured)."""
@@ -107,7 +110,7 @@ class WorkerMemory:
             reading=workers.readers * (window + READING_BYTES * max(numbers)),
             model=window + FILLED_BYTES * sum(numbers) + FUSED_BYTES * given,
             writing=window + (FUSED_BYTES + MEASURED_BYTES + 2 * FUSED_BYTES * job.projected) * given,
-            network=NETWORK_BYTES * tile if job.model.cost and not workers.gpu else 0.0,
+            network=_features(job) * tile if job.model.cost and not workers.gpu else 0.0,
         )
 
     @property
@@ -166,8 +169,13 @@ def gpu_memory(job: Job, workers: Workers) -> Range | None:
         return None
     file = job.model.weights_file
     weights = file.stat().st_size if file.is_file() else 0
-    features = workers.batch * NETWORK_BYTES * (job.model.tile + 2 * job.model.reach) ** 2
+    features = workers.batch * _features(job) * (job.model.tile + 2 * job.model.reach) ** 2
     return GPU_BASE + weights + features / 2, GPU_BASE + 2 * weights + features
+
+
+def _features(job: Job) -> int:
+    """Bytes of features a pixel of a tile."""
+    return NETWORK_BYTES.get(job.model.name, UNKNOWN_NETWORK_BYTES)
 
 
 def teaching_seconds(job: Job, days: int, cores: int, known: float | None = None) -> Range:
