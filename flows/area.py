@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from odc.geo.geom import Geometry, box
-from shapely import force_2d, union_all, wkt
 from shapely import box as rectangle
+from shapely import force_2d, union_all, wkt
 from shapely.errors import ShapelyError
 from shapely.geometry import shape
 

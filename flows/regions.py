@@ -17,7 +17,7 @@ from pipeline import __version__
 from pipeline.errors import StoreFull
 from pipeline.events import Done, Trouble
 from pipeline.growth import grow
-from pipeline.job import Job, targets
+from pipeline.job import targets
 from pipeline.lattice import Layout
 from pipeline.lease import Superseded
 from pipeline.record import Failure, Record
@@ -91,8 +91,9 @@ def mosaic(
     store = Store(prepared.spec.out)
     job = replace(prepared.job, layout=store.contents.layout)
     zones = tuple(Zone(part.job.layout.lattice.crs, str(part.spec.out)) for part in parts(prepared))
-    held, troubles, missed = 0, [], dict[Failure, None]()
-    computed, stop = 0, None
+    troubles: list[Trouble] = []
+    missed: dict[Failure, None] = {}
+    computed, held, stop = 0, 0, None
     done = store.ledger.done()
 
     def todo() -> Iterator[Piece]:
@@ -110,8 +111,9 @@ def mosaic(
             stop = result
             break
         if isinstance(result, Exception):
-            told: Done | Trouble = Trouble(piece.name, " ".join(str(result).split())[:300] or type(result).__name__)
-            troubles.append(told)
+            trouble = Trouble(piece.name, " ".join(str(result).split())[:300] or type(result).__name__)
+            troubles.append(trouble)
+            told: Done | Trouble = trouble
         else:
             told = _told(piece, result)
             computed += 1

@@ -12,9 +12,10 @@ from PIL import Image
 from pipeline.fuse import read_input
 from pipeline.job import Job, Task
 from pipeline.lattice import Box, Chunk
+from pipeline.overviews import nearest_below
 from pipeline.reader import Journal
 from pipeline.record import Record
-from pipeline.store import Store
+from pipeline.store import OVERVIEWS, Store
 from pipeline.summary import current
 
 NATURAL = ("B04", "B03", "B02")
@@ -63,19 +64,23 @@ def best_day(store: Store) -> date:
 
 
 def quick_look(store: Store, day: date) -> Image.Image:
-    """A day of the store in true colour, at most ``EDGE`` pixels long; read strip by strip."""
+    """A day of the store in true colour, at most ``EDGE`` pixels long; read strip by strip, from an overview where it can."""
     contents = store.contents
     time, chosen = contents.days.index(day), colours(contents.bands, NATURAL)
     indices = [contents.bands.index(b) for b in chosen]
     rows, cols = contents.layout.pixels_of(contents.layout.area)
+    longest = max(rows.stop - rows.start, cols.stop - cols.start)
+    factor = nearest_below(
+        store, -(-longest // EDGE) // 2
+    )  # twice as fine at least: what is left is a whole number too
+    array = store.array("reflectance" if factor == 1 else f"{OVERVIEWS}/{factor}/reflectance")
+    rows, cols = (slice(span.start // factor, -(-span.stop // factor)) for span in (rows, cols))
     height, width = rows.stop - rows.start, cols.stop - cols.start
     times = max(1, min(-(-max(height, width) // EDGE), height, width))
     strips = []
     strip_height = times * max(1, contents.layout.core_pixels // times)
     for top in range(rows.start, rows.stop, strip_height):
-        numbers = np.stack(
-            [store.array("reflectance")[time, i, top : min(top + strip_height, rows.stop), cols] for i in indices]
-        )
+        numbers = np.stack([array[time, i, top : min(top + strip_height, rows.stop), cols] for i in indices])
         if numbers.shape[1] >= times:
             strips.append(_shrink(contents.encoding.decode(numbers), times))
     values = np.concatenate(strips, axis=1)

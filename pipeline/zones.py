@@ -249,10 +249,10 @@ def _view(job: Job, core: Box, day: date, zone: Zone) -> View | None:
         return View(np.stack([band.part(*whole) for band in bands]), flags.part(*whole), "native", fill)
     geobox = job.layout.lattice.geobox(core)
     grid = geobox.affine
-    target = Target(job.layout.lattice.crs, grid.c, grid.f, grid.a, tuple(geobox.shape))
-    kind = np.dtype(job.encoding.dtype).type
-    planes = [onto(band, target, kind(fill), Resampling.cubic, nodata=fill)[0] for band in bands]
-    why, way = onto(flags, target, np.uint16(Flag.NODATA), Resampling.nearest, nodata=None)
+    target = Target(job.layout.lattice.crs, grid.c, grid.f, grid.a, (geobox.shape[0], geobox.shape[1]))
+    empty = np.array(fill, job.encoding.dtype)
+    planes = [onto(band, target, empty, Resampling.cubic, nodata=fill)[0] for band in bands]
+    why, way = onto(flags, target, np.array(Flag.NODATA, np.uint16), Resampling.nearest, nodata=None)
     return View(np.stack(planes), why, way, fill)
 
 

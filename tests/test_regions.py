@@ -141,7 +141,8 @@ def test_pixels_of_the_own_zone_are_the_zones_own(region):
     assert (own[:, :, clearly] > 0).all(axis=0).mean() > 0.9
     valid = own[:, :, clearly] > 0
     assert (kept[:, :, clearly][valid] == own[:, :, clearly][valid]).all()
-    assert east.job.layout.lattice.crs == "EPSG:32633" and Store(east.spec.out).contents.days == store.contents.days
+    assert east.job.layout.lattice.crs == "EPSG:32633"
+    assert Store(east.spec.out).contents.days == store.contents.days
 
 
 def test_nothing_is_missing_where_a_zone_has_a_value(region):
@@ -156,9 +157,11 @@ def test_the_root_and_each_zone_open_with_xarray(region):
 
     fold(Store(region.spec.out))
     with xr.open_zarr(region.spec.out) as root:
-        assert root.rio.crs == "EPSG:32632" and root.sizes["band"] == 3
+        assert root.rio.crs == "EPSG:32632"
+        assert root.sizes["band"] == 3
     with xr.open_zarr(region.spec.out, group="zones/EPSG_32633") as zone:
-        assert zone.rio.crs == "EPSG:32633" and zone.reflectance.notnull().any()
+        assert zone.rio.crs == "EPSG:32633"
+        assert zone.reflectance.notnull().any()
 
 
 def test_the_digest_does_not_depend_on_the_cut(region, border, fused, tmp_path):
@@ -175,13 +178,15 @@ def test_only_what_has_changed_is_laid_again(border, fused, client, tmp_path):
     record = max(east.ledger.records(), key=lambda r: r.valid)
     east.ledger.drop(record.day, record.box)
     lost = regions.mosaic(client, prepared)
-    assert lost.computed == 0 and 0 < len(lost.troubles) < first["mosaic"] / 2
+    assert lost.computed == 0
+    assert 0 < len(lost.troubles) < first["mosaic"] / 2
     assert all("a zone" in trouble.reason for trouble in lost.troubles)
     changed = json.loads(record.to_json()) | {"digest": "other"}
     east.ledger.put(type(record).from_json(json.dumps(changed)))
     told: list = []
     outcome = regions.mosaic(client, prepared, watch=told.append)
-    assert outcome.computed == len(told) == len(lost.troubles) and not outcome.troubles
+    assert outcome.computed == len(told) == len(lost.troubles)
+    assert not outcome.troubles
     assert outcome.held == first["mosaic"] - outcome.computed
 
 
@@ -190,7 +195,8 @@ def test_a_grid_of_no_zone_is_laid_from_all(border, fused, tmp_path):
     prepared, _ = fused(specification(border, tmp_path / "d.zarr", grid=grid, chunk=150))
     store = Store(prepared.spec.out)
     values, flags = pixels(store)
-    assert store.contents.layout.lattice.crs == "EPSG:3035" and prepared.zones == ("EPSG:32632", "EPSG:32633")
+    assert store.contents.layout.lattice.crs == "EPSG:3035"
+    assert prepared.zones == ("EPSG:32632", "EPSG:32633")
     wanted, known = seen(store.contents.layout.geobox), (flags & Flag.NODATA) == 0
     assert known.mean() > 0.7
     assert np.abs(shift(values[1], wanted[1], known)).max() < 0.03
@@ -203,7 +209,8 @@ def test_a_polygon_clips_the_mosaic_and_not_its_zones(border, fused, tmp_path):
     prepared, _ = fused(specification(border, tmp_path / "e.zarr", area=area, chunk=150))
     values, flags = pixels(Store(prepared.spec.out))
     outside = (flags & Flag.OUTSIDE) > 0
-    assert 0.4 < outside.mean() < 0.6 and np.isnan(values[:, outside]).all()
+    assert 0.4 < outside.mean() < 0.6
+    assert np.isnan(values[:, outside]).all()
     for part in regions.parts(prepared):
         assert not (pixels(Store(part.spec.out))[1] & Flag.OUTSIDE).any()
 

@@ -60,7 +60,9 @@ def test_a_pixel_is_its_own_zones_by_its_longitude():
     box = EAST.box((294900, 5798400, 296100, 5799000))
     own = _own(EAST, box, ["EPSG:32632", "EPSG:32633"])
     columns = np.flatnonzero(np.diff((own == 1).all(axis=0).astype(int)))
-    assert own[0, 0] == 0 and own[-1, -1] == 1 and len(columns) == 1
+    assert own[0, 0] == 0
+    assert own[-1, -1] == 1
+    assert len(columns) == 1
     left = EAST.bounds(box)[0]
     assert abs(left + 10 * (columns[0] + 1) - 295451) < 30
     away = EAST.box((400020, 5798400, 400620, 5799000))
@@ -78,7 +80,8 @@ def test_what_a_box_is_made_of_reaches_further_in_another_zone_and_not_in_its_ow
     assert support(EAST, box, EAST) == box
     there = support(EAST, box, WEST)
     left, bottom, right, top = WEST.bounds(there)
-    assert left < 704000 < 704549 < right and bottom < 5798400 < top
+    assert left < 704000 < 704549 < right
+    assert bottom < 5798400 < top
     assert (right - left) - 1200 >= 2 * 20  # two pixels on each side that cubic convolution looks at
 
 
