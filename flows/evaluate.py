@@ -321,12 +321,13 @@ def _taught(
 def _network(
     model: FusionModel, method: Method, group: str, windows: "list[Window]", seed: int
 ) -> tuple["Sharpener", str]:
+    from pipeline.device import fastest
     from pipeline.models.gates import set_pooled
     from pipeline.models.registry import build
     from pipeline.training.adaptation import adapt
 
     if not method.adapt:
-        return build(model), ""  # type: ignore[return-value]
+        return build(model).to(fastest()), ""  # type: ignore[return-value]
     network, lessons = adapt(model, windows, method.adapt, seed=seed)
     set_pooled(network, method.gates == "pooled")
     return network, lessons[group].kept

@@ -213,10 +213,11 @@ def teach(
     """Teach every group of a specification and write the weights with their card."""
     import torch
 
+    from pipeline.device import fastest
     from pipeline.models.registry import build
 
     torch.manual_seed(spec.seed)
-    network: Any = build(model)
+    network: Any = build(model).to(fastest())
     folder = spec.out.with_suffix(".training")
     outcomes = {group: _teach_group(spec, network, group, known, folder, told) for group in known.pairs}
     card = Card(

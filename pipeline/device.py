@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Refused
-from pipeline.inference import count_tiles, tiled
+from pipeline.inference import corners, tiled
 from pipeline.models.declaration import FusionModel
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 BATCH = 16
 """Context tiles that a GPU is first given at once; halved until they fit."""
+
+NAMES = {"cpu": "machine", "cuda": "GPU"}
+"""What has the memory of a kind of device."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,13 @@ class Equipment:
     resources: tuple[tuple[str, float], ...] = ()
     """What a task takes of its worker's Dask resources."""
 
-    @classmethod
-    def gpu(cls, threads: int | None = None, readers: int = 2, batch: int | None = None, compiled: bool = False) -> "Equipment":
-        """A worker with a GPU of its own: tasks ask for the resource ``GPU`` and go nowhere else."""
-        return cls("cuda", threads, readers, batch, compiled, (("GPU", 1.0),))
-
 
 class Runner:
     """A network where it runs, used by one thread at a time.
 
-    On a CPU the batch has a fixed shape, and so a chunk the same bits wherever it is computed. On a GPU a batch is as large as
-    memory allows, and cuDNN takes the fastest algorithm it finds: the last digits may differ from worker to worker.
+    On a CPU the batch has a fixed shape, and so a chunk the same bits wherever it is computed. On a GPU a batch is as large
+    as its memory allows, and cuDNN takes the fastest algorithms it finds: the last digits of what is computed in
+    ``bfloat16`` may differ from worker to worker.
 
     Parameters
     ----------
@@ -55,73 +54,24 @@ class Runner:
     model
         The declaration.
     equipment
-        What there is to run it on. Raises ``Refused`` where a GPU is asked for and torch can use none.
+        What there is to run it on. Raises ``Refused`` where torch can use no GPU, or compile nothing, as asked.
     """
 
     def __init__(self, network: "nn.Module", model: FusionModel, equipment: Equipment) -> None:
-        import torch
-
         self.model = model
         self.device = _device(equipment)
-        self.batch = equipment.batch or (BATCH if self.device.type == "cuda" else 1)
-        self.fixed = equipment.batch is not None or self.device.type == "cpu"
+        self.even = equipment.batch is None and self.device.type == "cuda"
+        self.batch = equipment.batch or (BATCH if self.even else 1)
         self.network: Any = network.eval().to(self.device)
-        if self.device.type == "cuda":
-            torch.backends.cudnn.benchmark = True  # shapes are few and fixed
         if equipment.compiled:
-            self.network = torch.compile(self.network, dynamic=False)
+            self._compile()
 
     def apply(self, inputs: Sequence[NDArray[np.float32]], halo: int) -> NDArray[np.float32]:
-        """The output over the core of a window, (bands, rows, cols); see ``pipeline.inference.tiled``.
+        """The output over the core of a window, (bands, rows, cols); as ``pipeline.inference.tiled``.
 
         A batch that does not fit is halved, and stays so. Raises ``MemoryError`` where one tile does not fit.
         """
-        while True:
-            try:
-                return self._apply(inputs, halo)
-            except RuntimeError as error:
-                if not _is_out_of_memory(error):
-                    raise
-                reason = str(error).split("\n")[0]
-            self._halve(reason)  # out here, where the error no longer holds the tensors of what failed
-
-    def _apply(self, inputs: Sequence[NDArray[np.float32]], halo: int) -> NDArray[np.float32]:
-        import torch
-
-        host = [torch.from_numpy(np.require(x, requirements="W")) for x in inputs]
-        tiles = count_tiles(self.model, inputs, halo)
-        batch = self.batch if self.fixed else _even(tiles, self.batch)
-        if self.device.type == "cpu":
-            return tiled(self.network, self.model, host, halo, batch).numpy()
-        # torch gives pinned memory to nobody else until the copies from it have ended
-        there = [x.pin_memory().to(self.device, non_blocking=True) for x in host]
-        found = tiled(self.network, self.model, there, halo, batch)
-        back = torch.empty(found.shape, dtype=found.dtype, pin_memory=True)
-        back.copy_(found, non_blocking=True)
-        torch.cuda.synchronize(self.device)
-        return back.numpy()
-
-    def _halve(self, reason: str) -> None:
-        if self.batch == 1:
-            raise MemoryError(
-                f"one tile of model '{self.model.name}' ({self.model.tile} px and a halo of {self.model.reach} px on each side) "
-                f"does not fit the memory of {self.device.type} ({reason}); use a device with more, or another model."
-            )
-        self.batch //= 2
-        if self.device.type == "cuda":
-            import torch
-
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats(self.device)
-
-    @property
-    def gpu_memory(self) -> int:
-        """Most bytes of the GPU that were in use so far; 0 on a CPU."""
-        if self.device.type == "cpu":
-            return 0
-        import torch
-
-        return int(torch.cuda.max_memory_allocated(self.device))
+        return self._fitting(self.model, inputs, halo)
 
     def warm_up(self) -> None:
         """Run one tile, so that the first chunk does not pay for what libraries set up at the first call."""
@@ -130,9 +80,106 @@ class Runner:
         halo = local.halo + -local.halo % max(factors)
         edge = local.tile + 2 * halo
         sizes = [(len(wanted.bands), edge // f, edge // f) for wanted, f in zip(local.inputs, factors, strict=True)]
-        Runner.apply(self, [np.zeros(size, np.float32) for size in sizes], halo)
+        self._fitting(local, [np.zeros(size, np.float32) for size in sizes], halo)
+
+    @property
+    def gpu_memory(self) -> int:
+        """Most bytes of the GPU that were in use at once so far; 0 on a CPU."""
+        if self.device.type == "cpu":
+            return 0
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(self.device))
+
+    def _fitting(self, model: FusionModel, inputs: Sequence[NDArray[np.float32]], halo: int) -> NDArray[np.float32]:
+        while True:
+            try:
+                return self._computed(model, inputs, halo)
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+                reason = _line(error)
+            self._halve(reason)  # out here, where the error no longer holds the tensors of what failed
+
+    def _computed(self, model: FusionModel, inputs: Sequence[NDArray[np.float32]], halo: int) -> NDArray[np.float32]:
+        import torch
+
+        rows, cols = (model.inputs[0].resolution // model.output.resolution * n - 2 * halo for n in inputs[0].shape[1:])
+        batch = even(len(corners(model, rows, cols)), self.batch) if self.even else self.batch
+        host = [torch.from_numpy(np.require(x, requirements="W")) for x in inputs]
+        if self.device.type == "cpu":
+            return tiled(self.network, model, host, halo, batch).numpy()
+        # torch hands pinned memory to nobody else before the copies from it have ended
+        window = [x.pin_memory().to(self.device, non_blocking=True) for x in host]
+        found = tiled(self.network, model, window, halo, batch)
+        back = torch.empty(found.shape, dtype=found.dtype, pin_memory=True)
+        back.copy_(found, non_blocking=True)
+        torch.cuda.synchronize(self.device)
+        return back.numpy()
+
+    def _halve(self, reason: str) -> None:
+        if self.batch == 1:
+            raise MemoryError(
+                f"one tile of model '{self.model.name}', {self.model.tile} px and {self.model.reach} px around it, does not "
+                f"fit the memory of this worker's {NAMES[self.device.type]} ({reason}); take one with more, or a smaller model."
+            )
+        self.batch //= 2
+        if self.device.type == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def _compile(self) -> None:
+        import torch
+
+        self.network = torch.compile(self.network, dynamic=False)
+        try:
+            self.warm_up()
+        except RuntimeError as error:
+            raise Refused(
+                f"torch.compile does not work on this worker ({_line(error)}); ask for networks that are not compiled."
+            ) from error
 
 
-def _even(tiles: int, most: int) -> int:
-    """Tiles a batch, so that as few batches as there must be are filled alike."""
+def fastest() -> "torch.device":
+    """The GPU of this process where torch can use one, else the CPU: for teaching, which no cluster spreads."""
+    import torch
+
+    return _device(Equipment("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def even(tiles: int, most: int) -> int:
+    """Tiles a batch, so that there are as few batches as there must be, all alike and filled up as little as can be.
+
+    >>> even(9, 16), even(9, 8), even(16, 4)
+    (9, 5, 4)
+    """
     return -(-tiles // -(-tiles // most))
+
+
+def _device(equipment: Equipment) -> "torch.device":
+    import torch
+
+    if equipment.device == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise Refused(
+            "a GPU was asked for, and this worker has none that torch can use; see whether nvidia-smi lists one and torch is "
+            "a CUDA build there, or ask for a cluster without GPUs."
+        )
+    torch.backends.cudnn.benchmark = True  # shapes are few: the fastest algorithm for each is looked for once
+    return torch.device("cuda", 0)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory ran out, as torch, its allocator on the CPU, or a library of the GPU says it."""
+    import torch
+
+    said = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in said)
+
+
+def _line(error: BaseException) -> str:
+    """The first line of an error."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")

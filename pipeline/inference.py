@@ -1,4 +1,4 @@
-"""A model over one window: tiles of a fixed shape, batches, device.
+"""A model over one window: tiles of a fixed shape, in batches, on the device that the window is on.
 
 Convolutions give the same bits at every place only for a fixed shape of the batch, so a window is computed in tiles of the
 model's own tile size whatever the chunk: the last ones are filled up, never cut down.
@@ -8,7 +8,6 @@ the tile, so its tiles lie on a grid of their own (windows are aligned to it), a
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -29,20 +28,30 @@ def infer(
     halo: int,
     batch: int = 1,
 ) -> NDArray[np.floating]:
-    """The output over the core of a window, (bands, rows, cols).
+    """``tiled`` for a network and inputs in this machine's own memory."""
+    import torch
+
+    window = [torch.from_numpy(np.require(x, requirements="W")) for x in inputs]
+    return tiled(network, model, window, halo, batch).numpy()
+
+
+def tiled(
+    network: "nn.Module", model: FusionModel, inputs: Sequence["torch.Tensor"], halo: int, batch: int = 1
+) -> "torch.Tensor":
+    """The output over the core of a window, (bands, rows, cols), on the device of the inputs.
 
     Parameters
     ----------
     network
-        What ``build`` made of the declaration, on the device where it is to run.
+        What ``build`` made of the declaration, on the device of the inputs.
     model
         The declaration.
     inputs
-        One (bands, rows, cols) array each declared input, all over the same window, without gaps (NaN).
+        One (bands, rows, cols) tensor each declared input, all over the same window, without gaps (NaN).
     halo
         Pixels of the output around the core that the window has on each side, at least ``model.halo``.
     batch
-        Tiles computed together.
+        Tiles computed together; the last batch is filled up.
     """
     import torch
 
@@ -50,26 +59,44 @@ def infer(
         raise ValueError(f"a halo of {halo} px is less than the {model.halo} px that '{model.name}' declares")
     factors = [wanted.resolution // model.output.resolution for wanted in model.inputs]
     rows, cols = (length * factors[0] - 2 * halo for length in inputs[0].shape[1:])
-    out = np.zeros((len(model.output.bands), rows, cols), dtype=inputs[0].dtype)
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    tile, ramp = model.tile, model.blend
-    around = tile if model.global_context else 0  # context tiles beside the core are blended into it
-    margin = halo - around
-    corners = list(product(range(-around, rows + ramp, tile), range(-around, cols + ramp, tile)))
+    out = torch.zeros((len(model.output.bands), rows, cols), dtype=inputs[0].dtype, device=inputs[0].device)
+    margin = halo - _around(model)
+    edge, offset = model.tile + 2 * margin, halo - margin
+    places = corners(model, rows, cols)
+    inner = slice(margin - model.blend, margin + model.tile + model.blend)
     with torch.inference_mode():
-        for first in range(0, len(corners), batch):
-            some = corners[first : first + batch]
-            full = [*some, *([some[-1]] * (batch - len(some)))]
-            places = [(top + around, left + around) for top, left in full]
-            tensors = [_stack(places, x, f, tile + 2 * margin, device) for x, f in zip(inputs, factors, strict=True)]
-            given = network(*tensors)
-            inner = slice(margin - ramp, margin + tile + ramp)
-            for corner, result in zip(some, given[..., inner, inner].cpu().numpy(), strict=False):
-                _lay_down(result, out, corner, ramp)
+        for first in range(0, len(places), batch):
+            some = places[first : first + batch]
+            full = [(top + offset, left + offset) for top, left in [*some, *([some[-1]] * (batch - len(some)))]]
+            given = network(*(_cut(x, full, f, edge) for x, f in zip(inputs, factors, strict=True)))
+            for corner, result in zip(some, given[..., inner, inner], strict=False):
+                _lay_down(result, out, corner, model.blend)
     return out
 
 
-def _lay_down(result: NDArray, out: NDArray, corner: tuple[int, int], ramp: int) -> None:
+def corners(model: FusionModel, rows: int, cols: int) -> list[tuple[int, int]]:
+    """Row and column of the first pixel of every tile that a core takes, from the core's own corner."""
+    around = _around(model)
+    down, across = (range(-around, length + model.blend, model.tile) for length in (rows, cols))
+    return list(product(down, across))
+
+
+def _around(model: FusionModel) -> int:
+    """Pixels around a core that are tiles themselves: those beside it are blended into it."""
+    return model.tile if model.global_context else 0
+
+
+def _cut(x: "torch.Tensor", places: Sequence[tuple[int, int]], factor: int, edge: int) -> "torch.Tensor":
+    """Tiles of one input as (B, C, edge / factor, edge / factor), the last pixel going on beyond the window."""
+    import torch
+    import torch.nn.functional as F
+
+    size = edge // factor
+    tiles = [x[:, top // factor :, left // factor :][:, :size, :size] for top, left in places]
+    return torch.stack([F.pad(t, (0, size - t.shape[2], 0, size - t.shape[1]), mode="replicate") for t in tiles])
+
+
+def _lay_down(result: "torch.Tensor", out: "torch.Tensor", corner: tuple[int, int], ramp: int) -> None:
     """Add a tile, with ``ramp`` pixels beyond it on every side, to the core where it meets it.
 
     Neighbours share the 2 ``ramp`` pixels along their border in falling and rising shares that add up to one.
@@ -80,37 +107,14 @@ def _lay_down(result: NDArray, out: NDArray, corner: tuple[int, int], ramp: int)
     cols = slice(max(left, 0), min(left + width, out.shape[2]))
     part = result[:, rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]
     if ramp:
-        down, across = _shares(height, ramp), _shares(width, ramp)
+        down, across = _shares(height, ramp, out.device), _shares(width, ramp, out.device)
         part = part * down[rows.start - top : rows.stop - top, None] * across[cols.start - left : cols.stop - left]
     out[:, rows, cols] += part
 
 
-def _shares(length: int, ramp: int) -> NDArray[np.float32]:
+def _shares(length: int, ramp: int, device: "torch.device") -> "torch.Tensor":
     """Share of a tile along an axis: rising over its first 2 ``ramp`` pixels, falling over the last."""
-    rise = (np.arange(length, dtype=np.float32) + np.float32(0.5)) / np.float32(2 * ramp)
-    return np.minimum(1, np.minimum(rise, rise[::-1]))
-
-
-def _stack(
-    corners: Sequence[tuple[int, int]], x: NDArray[np.floating], factor: int, edge: int, device: "torch.device"
-) -> "torch.Tensor":
-    """Tiles of one input as (B, C, edge / factor, edge / factor), the last pixel going on beyond the window."""
     import torch
 
-    size = edge // factor
-    tiles = [x[:, top // factor :, left // factor :][:, :size, :size] for top, left in corners]
-    padding = (((0, 0), (0, size - t.shape[1]), (0, size - t.shape[2])) for t in tiles)
-    full = [
-        np.pad(t, p, mode="edge") if t.shape[1:] != (size, size) else t for t, p in zip(tiles, padding, strict=True)
-    ]
-    return torch.from_numpy(np.stack(full)).to(device)
-
-
-def warm_up(network: "nn.Module", model: FusionModel) -> None:
-    """Run one tile, so that the first chunk does not pay for what libraries set up at the first call."""
-    local = replace(model, halo=model.reach, global_context=False, blend=0)
-    factors = [wanted.resolution // model.output.resolution for wanted in model.inputs]
-    halo = local.halo + -local.halo % max(factors)
-    edge = model.tile + 2 * halo
-    sizes = [(len(wanted.bands), edge // f, edge // f) for wanted, f in zip(model.inputs, factors, strict=True)]
-    infer(network, local, [np.zeros(size, np.float32) for size in sizes], halo)
+    rise = (torch.arange(length, dtype=torch.float32, device=device) + 0.5) / (2 * ramp)
+    return torch.minimum(rise, rise.flip(0)).clamp(max=1)

@@ -173,11 +173,9 @@ def declare(name: str, sensor: Sensor, bands: Sequence[str], resolution: int) ->
 
 
 def build(model: FusionModel) -> "nn.Module":
-    """The network that a declaration declares, in evaluation mode, on the GPU of this process where it has one."""
-    import torch
-
+    """The network that a declaration declares, in evaluation mode, on the CPU."""
     package, _, name = model.module.partition(":")
     if not package.startswith("pipeline.models."):
         raise Refused(f"model '{model.name}' names code outside pipeline.models: {model.module}.")
     module: Any = getattr(import_module(package), name)(model)
-    return module.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    return module.eval()

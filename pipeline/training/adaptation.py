@@ -12,6 +12,7 @@ from math import ceil
 import numpy as np
 import torch
 
+from pipeline.device import fastest
 from pipeline.harmonise.steps import AS_MEASURED, Harmony
 from pipeline.lattice import Lattice
 from pipeline.models.declaration import FusionModel
@@ -84,7 +85,7 @@ def adapt(
     weights is taught from scratch.
     """
     torch.manual_seed(seed)
-    network = build(model)
+    network = build(model).to(fastest())
     if not isinstance(network, Sharpener):
         raise TypeError(f"'{model.name}' has nothing to adapt")
     read = list(found)

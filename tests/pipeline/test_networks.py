@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from pipeline.device import Equipment, Runner
 from pipeline.errors import Refused
-from pipeline.inference import infer, warm_up
+from pipeline.inference import infer
 from pipeline.models.architectures import ARCHITECTURES, architecture
 from pipeline.models.declaration import FusionModel, Input, Output
 from pipeline.models.dsen2 import DSen2
@@ -638,7 +639,7 @@ def test_warming_up_shows_the_very_shape_of_a_tile(name, gates):
             x = inputs[0]
             return torch.zeros(x.shape[0], len(ALL_BANDS), *x.shape[2:])
 
-    warm_up(Shapes(), shrunk)
+    Runner(Shapes(), shrunk, Equipment()).warm_up()
     halo = -(-shrunk.halo // 6) * 6
     infer(Shapes(), shrunk, window(shrunk, halo, 60, 60, np.float32), halo)
     assert len(shapes) == (2 if not shrunk.global_context else 10)
