@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from flows import regions
 from flows.adapting import missing
 from flows.prepare import Prepared
 from flows.registering import unregistered
@@ -23,11 +24,23 @@ HERE = ("local", "cuda")
 
 
 def show(prepared: Prepared, name: str) -> None:
-    """Print the plan of a specification that is called ``name``; raises ``Refused`` where it cannot fit."""
+    """Print the plan of a specification that is called ``name``, of a region zone by zone; raises ``Refused`` where it cannot
+    fit."""
+    zones = regions.parts(prepared)
+    for part in zones or (prepared,):
+        _show(part, f"{name} in {part.job.layout.lattice.crs}" if zones else name)
+    if zones:
+        layout = prepared.job.layout
+        height, width = layout.geobox.shape
+        grid = f"{width} x {height} px in {layout.lattice.crs}"
+        out.print(f"then laid together on {grid}: {many(layout.rows * layout.cols, 'chunk')} a day")
+
+
+def _show(prepared: Prepared, name: str) -> None:
     job, work = planned(prepared)
     workers = workers_of(prepared.spec.cluster)
     limits = limits_of(prepared, workers)
-    known = calibrated(job, Path(prepared.spec.out), workers.gpu)
+    known = calibrated(job, prepared.spec.out, workers.gpu)
     cost = price(job, work.needs, work.files, workers, known)
     out.print(_table(name, prepared, job, work, workers, cost))
     if len(work.todo):
@@ -41,7 +54,7 @@ def affordable(prepared: Prepared, job: Job, work: Plan) -> None:
     if not len(work.todo):
         return
     workers = workers_of(prepared.spec.cluster)
-    known = calibrated(job, Path(prepared.spec.out), workers.gpu)
+    known = calibrated(job, prepared.spec.out, workers.gpu)
     check(job, price(job, work.needs, work.files, workers, known), workers, limits_of(prepared, workers))
 
 

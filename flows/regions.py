@@ -17,9 +17,10 @@ from pipeline import __version__
 from pipeline.errors import StoreFull
 from pipeline.events import Done, Trouble
 from pipeline.growth import grow
-from pipeline.job import targets
+from pipeline.job import fingerprint, targets
 from pipeline.lattice import Layout
 from pipeline.lease import Superseded
+from pipeline.ledger import Ledger
 from pipeline.record import Failure, Record
 from pipeline.scene import touching
 from pipeline.store import ZONES, Store, contents_of
@@ -74,6 +75,26 @@ def opened(prepared: Prepared) -> Store:
     return store
 
 
+def laid(prepared: Prepared) -> bool:
+    """Whether the mosaic of a region tells of its zones as they are, and nothing is missing in it; by listing alone."""
+    return bool(Store(prepared.spec.out).group.attrs.get("laid") == _state(prepared))
+
+
+def _state(prepared: Prepared) -> str:
+    """A hash that changes whenever a record of a region or of its zones does."""
+    places = (prepared.spec.out, *(part.spec.out for part in parts(prepared)))
+    return fingerprint([Ledger(place).state() for place in places])
+
+
+def zones_of(store: Store) -> list[Store]:
+    """The stores of the zones of a region that are there; none of any other store."""
+    try:
+        group = zarr.open_group(store.group.store, path=ZONES, mode="r", use_consolidated=False)
+    except FileNotFoundError:
+        return []
+    return [Store(store.objects.within(f"{ZONES}/{name}").where) for name in sorted(group.group_keys())]
+
+
 def mosaic(
     client: "Client",
     prepared: Prepared,
@@ -120,6 +141,8 @@ def mosaic(
             missed |= dict.fromkeys(result.failures)
         if watch:
             watch(told)
+    if not (stop or troubles or missed):
+        store.group.attrs["laid"] = _state(prepared)
     return Outcome(
         computed=computed,
         held=held,

@@ -175,6 +175,9 @@ def _region(prepared: Prepared, going: Going) -> Ended:
         _stood(part, None, going.cluster)
         with _taken(Objects.at(part.spec.out), part, patient=False) as lease:
             zones.append(_fused(part, replace(going, lease=lease), f"fusing {part.job.layout.lattice.crs}"))
+    if regions.laid(prepared) and folded(store):
+        say(f"{prepared.spec.out}: all of its zones are laid together; nothing to compute.")
+        return Ended(_overviewed(store, going), all(zone.complete for zone in zones))
     done = len(store.ledger.done())
     whole = store.contents.layout.rows * store.contents.layout.cols * len(store.contents.days)
     client, _ = going.cluster()

@@ -28,14 +28,19 @@ def status(
 ) -> None:
     """Say what of a store is done, what failed and why, and how far a run on it has come. Ends with 1 where anything is
     missing."""
+    from flows.regions import zones_of
     from pipeline.standing import standing
 
-    found = standing(open_store(store))
+    opened = open_store(store)
+    found = standing(opened)
+    zones = [standing(zone) for zone in zones_of(opened)]
     if for_machines:
-        print(json.dumps(found.plain(), indent=1))
+        plain = found.plain() | ({"zones": [zone.plain() for zone in zones]} if zones else {})
+        print(json.dumps(plain, indent=1))
     else:
-        _tell(found)
-    if not found.complete:
+        for one in (*zones, found):
+            _tell(one)
+    if not all(one.complete for one in (*zones, found)):
         raise typer.Exit(1)
 
 

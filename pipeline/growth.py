@@ -9,6 +9,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.lease import FOLDER as LEASE
 from pipeline.ledger import FOLDER, TROUBLE
 from pipeline.objects import Objects
 from pipeline.store import (
@@ -79,7 +80,7 @@ def _carry_over(source: Path, have: Contents, draft: Path, target: Contents) -> 
             place["y"] += north
             place["x"] += west
             _link(old, draft.joinpath(array, "c", *(str(place[d]) for d in dims)))
-    for folder in (FOLDER, "preview", WEIGHTS, REGISTRATION, ZONES, OVERVIEWS, OVERVIEWED):
+    for folder in (FOLDER, LEASE, "preview", WEIGHTS, REGISTRATION, ZONES, OVERVIEWS, OVERVIEWED):
         for old in (source / folder).rglob("*"):
             if old.is_file() and old.name != TROUBLE and old.suffix != ".draft":  # of these the next run knows better
                 _link(old, draft / old.relative_to(source))

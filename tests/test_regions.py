@@ -174,11 +174,13 @@ def test_only_what_has_changed_is_laid_again(border, fused, client, tmp_path):
     assert all(first.values())
     _, again = fused(specification(border, tmp_path / "c.zarr"))
     assert not any(again.values())
+    assert regions.laid(prepared)
     east = Store(regions.parts(prepared)[1].spec.out)
     record = max(east.ledger.records(), key=lambda r: r.valid)
     east.ledger.drop(record.day, record.box)
     lost = regions.mosaic(client, prepared)
     assert lost.computed == 0
+    assert not regions.laid(prepared)
     assert 0 < len(lost.troubles) < first["mosaic"] / 2
     assert all("a zone" in trouble.reason for trouble in lost.troubles)
     changed = json.loads(record.to_json()) | {"digest": "other"}
