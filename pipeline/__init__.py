@@ -20,7 +20,8 @@ only from lines above its own)::
     models (declaration, architectures, weights, registry; layers, gates, then one network a file; sharpener)
     inference
     device
-    touched, job, record
+    touched
+    job, record
     ledger, measure, events, conditions
     needs
     plan, store

@@ -1,7 +1,7 @@
 """What chunks took: read from the ledger of a store, or from those of earlier runs that lie beside it."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.job import Job
 from pipeline.ledger import Ledger
+from pipeline.objects import Objects
 from pipeline.record import Record
 
 STORES = 20
@@ -36,7 +37,7 @@ class Calibration:
     ``None`` where there were none."""
 
 
-def calibrated(job: Job, store: Path, gpu: bool = False) -> Calibration | None:
+def calibrated(job: Job, store: Path | str, gpu: bool = False) -> Calibration | None:
     """What is known of a job at a place: from its own ledger, else from those of the newest stores in the same folder.
 
     Only chunks of the same model, bands and kind of device count; ``None`` where there are none.
@@ -44,16 +45,17 @@ def calibrated(job: Job, store: Path, gpu: bool = False) -> Calibration | None:
     own = _chunks(job, store, gpu)
     if own:
         return _found([(store, *pair) for pair in own])
-    beside = [(path, *pair) for path in _siblings(store) for pair in _chunks(job, path, gpu)]
+    folder = Objects.at(store).folder
+    beside = [(path, *pair) for path in (_siblings(folder) if folder else ()) for pair in _chunks(job, path, gpu)]
     return _found(beside) if beside else None
 
 
-def _found(chunks: list[tuple[Path, Record, bool]]) -> Calibration:
+def _found(chunks: Sequence[tuple[Path | str, Record, bool]]) -> Calibration:
     """The calibration of chunks: store, record, and whether it is of the same size as those to come."""
     rates = [(record.turn or sum(record.seconds.values())) / record.pixels for _, record, _ in chunks]
     low, high = np.percentile(rates, QUANTILES)
     peaks = [record.peak_memory for _, record, alike in chunks if alike and record.peak_memory]
-    names = list(dict.fromkeys(path.name for path, *_ in chunks))
+    names = list(dict.fromkeys(Objects.at(store).name for store, *_ in chunks))
     source = f"{len(chunks)} chunk{'s' if len(chunks) > 1 else ''} of {', '.join(names[:3])}"
     return Calibration(
         source=source + (f" and {len(names) - 3} more" if len(names) > 3 else ""),
@@ -71,7 +73,7 @@ def _siblings(store: Path) -> list[Path]:
         return []
 
 
-def _chunks(job: Job, store: Path, gpu: bool) -> list[tuple[Record, bool]]:
+def _chunks(job: Job, store: Path | str, gpu: bool) -> list[tuple[Record, bool]]:
     """Records of a store that tell of a job, and whether their chunks were cut to the same size with the same margins."""
     contents = _contents(store)
     if not contents or not _same_work(job, contents):
@@ -79,7 +81,10 @@ def _chunks(job: Job, store: Path, gpu: bool) -> list[tuple[Record, bool]]:
     alike = contents["layout"]["core"] == job.layout.core and contents["layout"]["lattice"]["step"] == str(
         job.layout.lattice.step
     )
-    return [(record, alike) for record in _timed(Ledger(store).records(), gpu)]
+    try:
+        return [(record, alike) for record in _timed(Ledger(store).records(), gpu)]
+    except (OSError, KeyError, TypeError, ValueError):  # of another version, whose records say other things
+        return []
 
 
 def _timed(records: Iterable[Record], gpu: bool) -> Iterator[Record]:
@@ -94,9 +99,9 @@ def _same_work(job: Job, contents: Mapping[str, Any]) -> bool:
     return there["model"]["name"] == job.model.name and tuple(there["bands"]) == job.model.output.bands
 
 
-def _contents(store: Path) -> Mapping[str, Any] | None:
+def _contents(store: Path | str) -> Mapping[str, Any] | None:
     """What a store says of itself; ``None`` where there is none, or one of something else."""
     try:
-        return json.loads((store / "zarr.json").read_text())["attributes"]["fusecube"]
+        return json.loads(Objects.at(store).get("zarr.json") or b"{}")["attributes"]["fusecube"]
     except (OSError, ValueError, KeyError, TypeError):
         return None

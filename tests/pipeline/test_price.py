@@ -194,7 +194,9 @@ def test_seconds_come_from_the_stores_own_ledger_then_from_those_beside_it(tmp_p
     # eleven turns of 0 (not known: the stages' four seconds), 1, … 10 seconds for 10,000 pixels: sorted 1 2 3 4 4 5 … 10
     store(tmp_path / "old.zarr", job, [record(n, float(n), 100 + n) for n in range(11)])
     store(tmp_path / "other.zarr", replace(job, model=bicubic(SENTINEL2, BANDS, 10)), [record(1, 1000.0)])
-    found = calibrated(job, out)
+    store(tmp_path / "older.zarr", job, [])
+    Ledger(tmp_path / "older.zarr").objects.put("ledger/2024-06-01/0_0_1_1/0.json", b'{"day": "2024-06-01"}')
+    found = calibrated(job, out)  # a store of another version, whose records say other things, is passed over
     assert found.source == "11 chunks of old.zarr"
     assert found.seconds == pytest.approx((2e-4, 9e-4))  # second and second to last of eleven
     assert found.memory == (105, 110)
