@@ -93,7 +93,8 @@ def _cut(x: "torch.Tensor", places: Sequence[tuple[int, int]], factor: int, edge
 
     size = edge // factor
     tiles = [x[:, top // factor :, left // factor :][:, :size, :size] for top, left in places]
-    return torch.stack([F.pad(t, (0, size - t.shape[2], 0, size - t.shape[1]), mode="replicate") for t in tiles])
+    missing = [(0, size - t.shape[2], 0, size - t.shape[1]) for t in tiles]
+    return torch.stack([F.pad(t, m, mode="replicate") if any(m) else t for t, m in zip(tiles, missing, strict=True)])
 
 
 def _lay_down(result: "torch.Tensor", out: "torch.Tensor", corner: tuple[int, int], ramp: int) -> None:
