@@ -25,7 +25,8 @@ only from lines above its own)::
     ledger, measure, events, conditions
     needs
     plan, store
-    calibration, price, watch
+    calibration
+    price, watch
     growth, summary, fuse, flight, zones, standing
     post, overviews
     strip, lazily
