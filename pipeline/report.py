@@ -6,13 +6,14 @@ from datetime import date
 from importlib.resources import files
 from math import isfinite
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jinja2
 import numpy as np
 import yaml
 
-from pipeline.models.weights import lessons, read_card
+from pipeline.models.weights import Card, lessons, read_card
 from pipeline.picture import best_day, png, quick_look
 from pipeline.record import Record
 from pipeline.store import WEIGHTS, Store
@@ -83,7 +84,7 @@ def write_report(store: Store, path: Path) -> Path:
         _environment()
         .get_template("report.html")
         .render(
-            title=store.path.stem,
+            title=Path(store.objects.name).stem,
             contents=store.contents,
             model=store.contents.identity["model"],
             specification=yaml.safe_dump(dict(store.contents.specification), sort_keys=False, allow_unicode=True),
@@ -105,7 +106,7 @@ def write_report(store: Store, path: Path) -> Path:
                 for band in bands
             ],
             troubles=store.ledger.troubles(),
-            disk=sum(f.stat().st_size for f in store.path.rglob("*") if f.is_file()),
+            disk=sum(entry.size for entry in store.objects.entries("")),
         )
     )
     path.write_text(page, encoding="utf-8")
@@ -206,9 +207,19 @@ def _bands(store: Store, records: list[Record]) -> list[dict[str, Any]]:
     return rows
 
 
+def _cards(store: Store) -> list[Card]:
+    """The cards of the weights that a store holds."""
+    keys = sorted(entry.key for entry in store.objects.entries(WEIGHTS) if entry.key.endswith(".json"))
+    with TemporaryDirectory() as folder:
+        files = [Path(folder) / Path(key).name for key in keys]
+        for key, file in zip(keys, files, strict=True):
+            file.write_bytes(store.objects.get(key) or b"")
+        return [read_card(file) for file in files]
+
+
 def _weights(store: Store, records: list[Record]) -> list[dict[str, Any]]:
     """The weights of every day, and what adapting them came to where they were."""
-    cards = [read_card(card) for card in sorted((store.path / WEIGHTS).glob("*.json"))]
+    cards = _cards(store)
     rows = []
     for day in store.contents.days:
         used = sorted({r.weights for r in records if r.day == day and r.weights})

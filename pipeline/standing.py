@@ -145,8 +145,8 @@ class _Sums:
 
     def day(self, day: date, count: int, whole: bool) -> Day:
         pixels = max(1, self.pixels)
-        shares = (self.valid / pixels, self.cloud / pixels) if whole else (None, None)
-        return Day(day, count, len(self.missed), *shares, tuple(sorted(self.weights)))
+        valid, cloud = (self.valid / pixels, self.cloud / pixels) if whole else (None, None)
+        return Day(day, count, len(self.missed), valid, cloud, tuple(sorted(self.weights)))
 
 
 def _listed(store: Store) -> Iterator[tuple[date, str]]:

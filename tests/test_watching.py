@@ -2,18 +2,24 @@
 
 import io
 import json
+import subprocess
+import sys
 from datetime import date
 
 import pytest
+from conftest import specification
 from rich.console import Console
 
 import flows.terminal as terminal
+import pipeline.standing
 from flows.logs import Log, logging_to
 from pipeline.errors import Refused
 from pipeline.events import Done, Trouble
 from pipeline.lattice import Box
+from pipeline.lease import take
 from pipeline.record import Failure
-from pipeline.watch import Watch
+from pipeline.standing import standing
+from pipeline.watch import Progress, Watch
 
 MISSING = Failure("scene", "B05", "the file is missing")
 
@@ -138,3 +144,50 @@ def test_a_log_that_takes_no_more_does_not_end_the_run(capsys):
         log.write("run")
         log.write("run")
     assert capsys.readouterr().err.count("the log takes no more lines") == 1
+
+
+def test_progress_is_kept_in_the_store_now_and_then_and_at_the_end(archive, tmp_path, go):
+    store, _ = go(specification(archive, tmp_path / "a.zarr"))
+    clock = Clock()
+    watch = Watch("run", "fusing", 10, objects=store.objects, clock=clock)
+    kept = []
+    for number in range(10):
+        watch.hear(done(number))
+        clock.now += 2
+        kept.append(Progress.read(store.objects).computed)
+    assert kept == [1, 1, 1, 4, 4, 4, 7, 7, 7, 10]
+    assert not Progress.read(store.objects).ended
+    watch.end()
+    assert Progress.read(store.objects) == watch.now
+    assert watch.now.ended
+
+
+def test_standing_counts_what_is_there_and_tells_of_a_run(archive, tmp_path, go, monkeypatch):
+    store, _ = go(specification(archive, tmp_path / "a.zarr", time="2024-06"))
+    found = standing(store)
+    assert (found.complete, found.done, found.expected, found.running, found.stopped) == (True, 8, 8, False, False)
+    first = found.days[0]
+    assert first.valid == 1.0
+    assert first.cloud is not None
+    monkeypatch.setattr(pipeline.standing, "READ", 7)
+    listed = standing(store)
+    assert (listed.done, listed.days[0].valid, listed.complete) == (8, None, True), "many chunks are counted by listing"
+    record = next(store.ledger.records())
+    store.ledger.drop(record.day, record.box)
+    with take(store.objects, {}, wait=False):
+        found = standing(store)
+        assert (found.complete, found.done, found.running) == (False, 7, True)
+        plain = found.plain()
+        assert plain["running"]["since"] <= plain["running"]["heard"]
+    assert not standing(store).running
+    assert json.loads(json.dumps(plain))["days"][0]["done"] == 3
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys; from flows.cli import app; app(['--help'], standalone_mode=False); "
+        "heavy = {'torch', 'distributed', 'dask', 'zarr', 'numpy', 'rasterio', 'odc', 'pydantic', 'obstore', 'xarray'}; "
+        "print('heavy:', sorted(heavy & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "heavy: []" in found.stdout, found.stdout + found.stderr

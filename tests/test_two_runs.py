@@ -1,0 +1,112 @@
+"""Two runs on one store: the second is refused or waits; one that was killed leaves the store to the next at once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from conftest import fusecube, specification
+
+from pipeline.lease import holder, take
+from pipeline.objects import Objects
+from pipeline.store import Store
+
+
+@pytest.fixture
+def spec(archive, tmp_path, go):
+    """A specification of a finished store."""
+    raw = specification(archive, tmp_path / "a.zarr")
+    go(raw)
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    return path
+
+
+def start(*words: object) -> subprocess.Popen:
+    """The command line in a process and a group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *map(str, words)],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def test_the_second_run_is_refused_and_told_who_is_at_work(spec, tmp_path):
+    objects = Objects.at(tmp_path / "a.zarr")
+    with take(objects, {}, wait=False):
+        found = fusecube("run", spec)
+        assert found.returncode == 2
+        assert f"is being written by another run (process {os.getpid()} on" in found.stderr
+        assert "--wait" in found.stderr
+        assert not (tmp_path / "a.jsonl").exists(), "a run that was refused has nothing to log"
+        status = fusecube("status", tmp_path / "a.zarr")
+        assert "a run is on since" in status.stdout
+        assert f"process {os.getpid()}" in status.stdout
+    assert fusecube("run", spec).returncode == 0
+
+
+def test_the_second_run_waits_where_it_is_told_to(spec, tmp_path):
+    objects = Objects.at(tmp_path / "a.zarr")
+    with take(objects, {}, wait=False):
+        second = start("run", spec, "--wait")
+        line = second.stdout.readline()
+        assert "waiting for another run to end" in line
+        time.sleep(1.5)
+        assert second.poll() is None
+    out, _ = second.communicate(timeout=60)
+    assert second.returncode == 0
+    assert "nothing to compute" in out
+    assert holder(objects).ended
+
+
+def test_after_a_kill_the_next_run_goes_on_at_once(archive, tmp_path):
+    raw = specification(archive, tmp_path / "a.zarr", chunk=60, time="2024-06")
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    first = start("run", path)
+    deadline = time.monotonic() + 120
+    log = tmp_path / "a.jsonl"
+    while not (log.exists() and log.read_text().count('"chunk"') >= 5):
+        assert first.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    told = json.loads(fusecube("status", tmp_path / "a.zarr", "--json").stdout)
+    assert (told["running"], told["stopped"], told["complete"]) == (None, True, False)
+    assert 5 <= told["done"] < told["chunks"] == 200
+    assert told["progress"]["total"] == 200
+    assert "the last run stopped without an end" in fusecube("status", tmp_path / "a.zarr").stdout
+    again = fusecube("run", path)
+    assert again.returncode == 0, again.stderr
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {line["run"].partition("-")[2] for line in lines} == {"1", "2"}, "the log goes on after the killed run's"
+    keys = [line["key"] for line in lines if line["event"] == "chunk" and line["run"].endswith("-2")]
+    assert len(keys) == len(set(keys)) == 200 - int(again.stdout.partition("chunks to do, ")[2].split()[0])
+    assert str(tmp_path) not in log.read_text()
+    assert str(tmp_path) not in (tmp_path / "a.zarr" / "progress.json").read_text()
+    assert [lines[-1][k] for k in ("event", "complete")] == ["end", True]
+    assert fusecube("status", tmp_path / "a.zarr").returncode == 0
+    assert len(Store(tmp_path / "a.zarr").ledger.done()) == 200
+
+
+def test_a_run_whose_store_is_taken_stops_with_a_sentence(archive, tmp_path):
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(specification(archive, tmp_path / "a.zarr", chunk=60, time="2024-06")))
+    code = (
+        "import sys; import pipeline.lease as lease; from flows.cli import main; "
+        "enter = lease.Lease.__enter__; "
+        "lease.Lease.__enter__ = lambda self: (enter(self), self.objects.create('lease/00000002.json', b'{}'))[0]; "
+        "sys.argv = ['fusecube', 'run', sys.argv[1]]; main()"
+    )
+    found = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=120)
+    assert found.returncode == 1
+    assert "taken by another run" in found.stderr
+    assert "Traceback" not in found.stderr
+    assert not Store(tmp_path / "a.zarr").ledger.done()
