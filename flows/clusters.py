@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 from distributed import Client
 
@@ -27,7 +28,7 @@ REMEDIES = {
 
 
 @contextmanager
-def connected(spec: Cluster, job: Job, where: str) -> Iterator[tuple[Client, Equipment]]:
+def connected(spec: Cluster, job: Job, where: str | Path) -> Iterator[tuple[Client, Equipment]]:
     """A client of the cluster that is asked for, and what its workers compute on; closed at the end.
 
     Parameters
@@ -45,7 +46,8 @@ def connected(spec: Cluster, job: Job, where: str) -> Iterator[tuple[Client, Equ
     with _client(spec) as client:
         minutes = spec.patience or PATIENCE.get(spec.kind, 2.0)
         waited(client, 60 * minutes, REMEDIES[spec.kind])
-        found = check(client, None if job.adapt else job.model, where)
+        place = str(where) if "://" in str(where) else str(Path(where).absolute())
+        found = check(client, None if job.adapt else job.model, place)
         gpus = on_gpus(spec.device, found, offering(client))
         share = (spec.slurm.cores if spec.slurm else None) or (1 if spec.kind == "slurm" else threads(client, found))
         yield client, _equipment(spec, gpus, share)

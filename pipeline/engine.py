@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from distributed import Client, Future
@@ -87,7 +88,10 @@ def run(
 
     Raises ``Refused`` where the scheduler goes away, or no worker has what the equipment asks for.
     """
-    post = Post(job, str(where), lease, equipment)
+    place = (
+        str(where) if "://" in str(where) else str(Path(where).absolute())
+    )  # workers may have begun in other folders
+    post = Post(job, place, lease, equipment)
     client.register_plugin(post)
     stream = _Stream(client, post, iter(todo), len(todo) if isinstance(todo, Sized) else None, watch)
     client.subscribe_topic(post.name, stream.hear)
@@ -262,9 +266,7 @@ class _Stream:
         if len(strip) > 1:
             self.again.extend(strip.values())
             return
-        reason = (
-            "every worker that took it died, most likely for want of memory; make chunk: smaller, or give workers more memory"
-        )
+        reason = "every worker that took it died, most likely for want of memory; make chunk: smaller, or give workers more memory"
         self._give_up(strip, RuntimeError(reason))
 
     def _give_up(self, strip: dict[str, Task], error: BaseException) -> None:

@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import specification
 from distributed import Client, Security
 from slurm import free_ports
 
@@ -18,11 +20,16 @@ import pipeline
 from cluster.address import Certificates, address
 from cluster.checking import check, offering, on_gpus, threads, waited
 from cluster.local import local
+from flows.clusters import connected
+from flows.prepare import prepare
+from flows.road import execute, planned
 from flows.spec import Cluster, validate
 from flows.strict import validate as validated
+from pipeline.device import Equipment
 from pipeline.errors import Refused
 from pipeline.models.registry import identity
 from pipeline.sensors import SENTINEL2
+from pipeline.store import Store
 
 MODEL = identity(SENTINEL2, ("B04",), 10)
 
@@ -98,20 +105,9 @@ def joined(where: str, count: int = 1) -> Iterator[Client]:
     ],
 )
 def test_the_short_form_is_the_long_one(raw, expected, archive, tmp_path):
-    spec = validate(base(archive, tmp_path, raw))
+    spec = validate(specification(archive, tmp_path / "a.zarr", cluster=raw))
     assert spec.cluster == expected
     assert "cluster" not in spec.published()
-
-
-def base(archive: Path, out: Path, cluster: object) -> dict:
-    return {
-        "flow": "sharpen",
-        "catalog": str(archive / "catalog.json"),
-        "area": {"tile": "33UVT"},
-        "time": "2024-06-01",
-        "cluster": cluster,
-        "out": str(out / "a.zarr"),
-    }
 
 
 @pytest.mark.parametrize(
@@ -244,3 +240,32 @@ def test_a_gpu_that_is_asked_for_where_none_is(running, tmp_path):
         boasting = {name: replace(answer, gpu=True) for name, answer in found.items()}
         assert on_gpus("auto", boasting, offers)
         assert not on_gpus("cpu", boasting, offers)
+
+
+GPU = Equipment(
+    resources=(("GPU", 1.0),)
+)  # on the processor all the same: where work goes is Dask's to decide, not torch's
+
+
+@pytest.mark.parametrize(("equipment", "name"), [(GPU, "with"), (Equipment(), "without")])
+def test_every_chunk_goes_to_the_workers_it_is_for(running, archive, tmp_path, equipment, name):
+    prepared = prepare(validate(specification(archive, tmp_path / "a.zarr", model="identity", chunk=120)))
+    job, work = planned(prepared)
+    with (
+        worker(running, "with", "--resources", "GPU=1"),
+        worker(running, "without"),
+        joined(running, 2) as client,
+    ):
+        names = {about: w["name"] for about, w in client.scheduler_info(n_workers=-1)["workers"].items()}
+        blocks: Counter[str] = Counter()
+        result = execute(client, prepared, job, work, equipment, watch=lambda done: blocks.update([names[done.worker]]))
+    assert (result.complete, blocks) == (True, {name: 25})
+
+
+def test_a_run_for_gpus_where_no_worker_has_one_is_refused(running, archive, tmp_path):
+    prepared = prepare(validate(specification(archive, tmp_path / "a.zarr", model="identity")))
+    with worker(running, "without"), joined(running):
+        asked = Cluster(kind="address", address=running, device="gpu")
+        with pytest.raises(Refused, match="no worker offers a GPU"), connected(asked, prepared.job, prepared.spec.out):
+            pass
+    assert not Store.exists(prepared.spec.out)

@@ -151,7 +151,7 @@ def with_weights(model: FusionModel, file: Path) -> FusionModel:
         )
     checked(file, card.sha256)  # now, so that a run is refused before anything is written
     built = (*(o for o in model.options if o[0] != "network"), ("network", tuple(sorted(card.options.items()))))
-    return replace(model, weights=card.sha256, weights_file=file, options=built)
+    return replace(model, weights=card.sha256, weights_file=file.absolute(), options=built)
 
 
 PLAIN: dict[str, Callable[[Sensor, Sequence[str], int], FusionModel]] = {"identity": identity, "bicubic": bicubic}
