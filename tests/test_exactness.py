@@ -112,7 +112,7 @@ def test_network_gives_the_same_digest_for_any_chunk_size(archive, tmp_path, cli
         layout = Layout.over(layout.lattice, layout.area.outward(max(1, model.align // 6)), layout.core)
         prepared = replace(prepared, job=replace(prepared.job, model=model, layout=layout))
         job, work = planned(prepared)
-        store = Store.create(prepared.spec.out, contents_of(job, [work.todo[0].day], {}, [], "run", __version__))
+        store = Store.create(prepared.spec.out, contents_of(job, [next(iter(work.todo)).day], {}, [], "run", __version__))
         client.run(torch.manual_seed, 0)  # an untrained network is the same on every worker
         assert not run(client, store.where, job, work.todo).troubles
         digests.add(digest(store))
