@@ -34,6 +34,15 @@ SpecFile = Annotated[
     Path, typer.Argument(help="Run specification, YAML; `fusecube init sharpen` writes one.", metavar="SPEC")
 ]
 
+Redo = Annotated[
+    str | None,
+    typer.Option(
+        help='Compute chunks again where this holds of their metrics: `--redo "valid_fraction < 0.5"`, '
+        "`mean[B02] > 0.3 and day >= '2024-06-01'`.",
+        metavar="CONDITION",
+    ),
+]
+
 
 def main() -> None:
     """The entry point: refusals become one sentence and code 2."""
@@ -199,25 +208,23 @@ def search(
 
 
 @app.command()
-def plan(spec: SpecFile, change: Changes = None) -> None:
+def plan(spec: SpecFile, change: Changes = None, redo: Redo = None) -> None:
     """Say what a run would do and cost, before a byte of pixels is read."""
     from flows.planning import show
+    from flows.running import foreseen
 
-    show(_prepare(spec, change), spec.name)
+    prepared = _prepare(spec, change)
+    chosen = foreseen(prepared, redo) if redo else None
+    show(prepared, spec.name)
+    if chosen:
+        say(chosen)
 
 
 @app.command()
 def run(
     spec: SpecFile,
     change: Changes = None,
-    redo: Annotated[
-        str | None,
-        typer.Option(
-            help='Compute chunks again where this holds of their metrics: `--redo "valid_fraction < 0.5"`, '
-            "`mean[B02] > 0.3 and day >= '2024-06-01'`.",
-            metavar="CONDITION",
-        ),
-    ] = None,
+    redo: Redo = None,
     patient: Annotated[
         bool, typer.Option("--wait", help="Wait where another run is at work on the store, instead of ending.")
     ] = False,
