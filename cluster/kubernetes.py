@@ -1,5 +1,6 @@
 """A cluster of pods, by the Dask operator; the scheduler is a pod too and is forwarded to this machine."""
 
+import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -41,6 +42,7 @@ def kubernetes(
     """
     try:
         from dask_kubernetes.operator import KubeCluster
+        from dask_kubernetes.operator.kubecluster.kubecluster import reap_clusters
         from httpx import HTTPError
         from kr8s import APITimeoutError, NotFoundError, ServerError
     except ImportError:
@@ -58,6 +60,7 @@ def kubernetes(
             quiet=True,
         )
     except (HTTPError, APITimeoutError, NotFoundError, ServerError, OSError, RuntimeError, ValueError) as error:
+        atexit.unregister(reap_clusters)  # at the end it would reach for Kubernetes once more, and say so at length
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise Refused(
             f"Kubernetes has not started a cluster in namespace '{namespace}' ({reason}); see that kubectl reaches it and "
