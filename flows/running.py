@@ -18,7 +18,7 @@ from flows.logs import Log, logging_to
 from flows.planning import affordable
 from flows.prepare import Prepared
 from flows.registering import unregistered
-from flows.road import Result, adapted, came_to, conclude, dropped, execute, opened, planned, registered
+from flows.road import Result, adapted, came_to, chosen, conclude, dropped, execute, opened, planned, registered
 from flows.terminal import bar, complain, following, many, say, wait
 from pipeline import __version__
 from pipeline.conditions import Condition, condition
@@ -99,7 +99,7 @@ def _stood(prepared: Prepared, redo: Condition | None, cluster: Callable[[], obj
     if Store.exists(where):
         return
     if redo:
-        raise Refused(f"there is no store at {where} whose chunks --redo could choose from; run without it first.")
+        raise _nothing_to_redo(where)
     job, work = planned(prepared)
     affordable(prepared, job, work)
     cluster()
@@ -156,12 +156,28 @@ def _logged(prepared: Prepared, redo: Condition | None, going: Going) -> Ended:
     return ended
 
 
+def foreseen(prepared: Prepared, text: str) -> str:
+    """What a run with a condition would compute besides what is to do; nothing is dropped."""
+    redo = condition(text, prepared.job.model.output.bands)
+    if not Store.exists(prepared.spec.out):
+        raise _nothing_to_redo(prepared.spec.out)
+    count = sum(1 for part in _parts(prepared) for _ in chosen(part, redo))
+    return f"--redo: {many(count, 'chunk')} where {redo.text} would be computed again, besides what is to do"
+
+
+def _nothing_to_redo(where: str | Path) -> Refused:
+    return Refused(f"there is no store at {where} whose chunks --redo could choose from; run without it first.")
+
+
+def _parts(prepared: Prepared) -> list[Prepared]:
+    """What has chunks of its own: the zones of a region, as far as they are there, or the whole."""
+    return [part for part in regions.parts(prepared) or (prepared,) if Store.exists(part.spec.out)]
+
+
 def _redo(prepared: Prepared, redo: Condition, log: Log) -> None:
     """Take away the records of the chunks that are to be computed again."""
     with wait("looking for chunks"):
-        count = sum(
-            dropped(part, redo) for part in regions.parts(prepared) or (prepared,) if Store.exists(part.spec.out)
-        )
+        count = sum(dropped(part, redo) for part in _parts(prepared))
     log.write("redo", condition=redo.text, chunks=count)
     text = f"{many(count, 'chunk')} where {redo.text}, to be computed again" if count else f"no chunk where {redo.text}"
     say(f"{prepared.spec.out}: {text}")

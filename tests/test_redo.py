@@ -44,6 +44,17 @@ def test_what_matches_is_computed_again_and_nothing_else(both_days, tmp_path):
     assert digest(Store(store.path)) == whole
 
 
+def test_plan_says_how_many_and_drops_none(both_days, tmp_path):
+    raw, store = both_days
+    before = written(store)
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    found = fusecube("plan", path, "--redo", CONDITION)
+    assert found.returncode == 0, found.stderr
+    assert f"4 chunks where {CONDITION} would be computed again" in found.stdout
+    assert written(store) == before
+
+
 def test_what_was_dropped_is_to_do_for_a_plain_run(both_days, go):
     raw, _ = both_days
     prepared = prepare(validate(raw))
