@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pipeline import __version__
 from pipeline.job import Job, by_day, fingerprint
-from pipeline.models.weights import Card, card_path, read_card, save, write_card
+from pipeline.models.weights import Card, card_of, card_path, read_card, save, write_card
 from pipeline.scene import Scene
-from pipeline.store import WEIGHTS
+from pipeline.store import WEIGHTS, Store
 
 if TYPE_CHECKING:
     from pipeline.training.loop import Progress
@@ -25,16 +26,18 @@ VERSION = 1
 """Raised whenever the same scenes would give other weights."""
 
 
-def with_known(job: Job, scenes: tuple[Scene, ...], store: Path) -> Job:
+def with_known(job: Job, scenes: tuple[Scene, ...], store: Store) -> Job:
     """The job with the weights of every day that a store holds them for."""
     if not job.adapt:
         return job
     known = []
     for day, group in by_day(scenes).items():
-        file = weights_file(job, day, group, store)
-        if card_path(file).exists():
-            card = read_card(file)
-            known.append((day, card.sha256, file if file.exists() else job.model.weights_file))
+        key = weights_key(job, day, group)
+        found = store.objects.get(card_key(key))
+        if found is not None:
+            card = card_of(found, card_key(key))
+            kept = card.sha256 == job.model.weights
+            known.append((day, card.sha256, job.model.weights_file if kept else store.place(key, card.sha256)))
     return replace(job, adapted=tuple(known))
 
 
@@ -44,12 +47,17 @@ def missing(job: Job, scenes: tuple[Scene, ...]) -> dict[date, list[Scene]]:
     return {day: group for day, group in by_day(scenes).items() if day not in known} if job.adapt else {}
 
 
-def weights_file(job: Job, day: date, scenes: list[Scene], store: Path) -> Path:
-    """Where a day's weights are, whether or not they are there."""
+def weights_key(job: Job, day: date, scenes: list[Scene]) -> str:
+    """Key of a day's weights in a store, whether or not they are there."""
     sources = [[scene.id, scene.revision] for scene in scenes]
     harmony = asdict(job.harmony)
     name = fingerprint([VERSION, job.model.identity, job.adapt, job.layout.lattice.crs, harmony, sources])
-    return store / WEIGHTS / f"{day}-{name}.safetensors"
+    return f"{WEIGHTS}/{day}-{name}.safetensors"
+
+
+def card_key(key: str) -> str:
+    """Key of the card of weights."""
+    return card_path(Path(key)).as_posix()
 
 
 def read_day(job: Job, scenes: list[Scene]) -> "list[Window]":
@@ -64,13 +72,13 @@ def adapt_day(
     day: date,
     scenes: list[Scene],
     found: "list[Window]",
-    store: Path,
+    store: Store,
     told: "Callable[[Progress | int], None] | None" = None,
 ) -> Card:
-    """Adapt the weights to a day's scenes and keep them in the store; the card says what came of it."""
+    """Adapt the weights to a day's scenes and keep them in the store, the card last; it says what came of it."""
     from pipeline.training.adaptation import adapt
 
-    file = weights_file(job, day, scenes, store)
+    key = weights_key(job, day, scenes)
     network, lessons = adapt(job.model, found, job.adapt, told)
     parent = read_card(job.model.weights_file)
     training: dict[str, Any] = {group: asdict(lesson) for group, lesson in lessons.items()}
@@ -84,6 +92,12 @@ def adapt_day(
         scores={},
         software=__version__,
     )
-    if all(lesson.kept for lesson in lessons.values()):
-        return write_card(file, card)
-    return save(file, network.state_dict(), card)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / Path(key).name
+        if all(lesson.kept for lesson in lessons.values()):
+            card = write_card(file, card)
+        else:
+            card = save(file, network.state_dict(), card)
+            store.objects.put(key, file.read_bytes())
+        store.objects.put(card_key(key), card_path(file).read_bytes())
+    return card

@@ -3,26 +3,22 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from pipeline.harmonise.places import Registration, references, shifts
 from pipeline.job import Job, fingerprint
 from pipeline.scene import Scene
-from pipeline.store import REGISTRATION, store_errors
+from pipeline.store import REGISTRATION, Store, store_errors
 
 VERSION = 1
 """Raised whenever the same scenes would be found to lie elsewhere."""
 
 
-def with_registrations(job: Job, scenes: tuple[Scene, ...], store: Path) -> Job:
+def with_registrations(job: Job, scenes: tuple[Scene, ...], store: Store) -> Job:
     """The job with what a store knows of where its scenes lie."""
     if job.coregister == "off":
         return job
-    found = []
-    for scene, reference in _pairs(scenes):
-        file = _file(scene, reference, store)
-        if file.exists():
-            found.append(Registration(**json.loads(file.read_text())))
+    kept = store.objects.each(_key(scene, reference) for scene, reference in _pairs(scenes))
+    found = [Registration(**json.loads(said)) for _, said in kept if said]
     harmony = replace(job.harmony, shifts=shifts(found) if job.harmony.corrects else ())
     return replace(job, registrations=tuple(found), harmony=harmony)
 
@@ -33,7 +29,7 @@ def unregistered(job: Job, scenes: tuple[Scene, ...]) -> list[tuple[Scene, Scene
     return [] if job.coregister == "off" else [pair for pair in _pairs(scenes) if pair[0].id not in known]
 
 
-def register_all(pairs: list[tuple[Scene, Scene]], store: Path, told: Callable[[Registration], None]) -> None:
+def register_all(pairs: list[tuple[Scene, Scene]], store: Store, told: Callable[[Registration], None]) -> None:
     """Compare scenes with their references and keep what is found.
 
     Where a file cannot be read nothing is known, so that nothing is kept: the next run tries again.
@@ -45,12 +41,8 @@ def register_all(pairs: list[tuple[Scene, Scene]], store: Path, told: Callable[[
             found = register(scene, reference)
         except OSError:
             continue
-        file = _file(scene, reference, store)
         with store_errors():
-            file.parent.mkdir(exist_ok=True)
-            draft = file.with_suffix(".draft")
-            draft.write_text(json.dumps(asdict(found)))
-            draft.replace(file)
+            store.objects.put(_key(scene, reference), json.dumps(asdict(found)).encode())
         told(found)
 
 
@@ -60,6 +52,6 @@ def _pairs(scenes: tuple[Scene, ...]) -> list[tuple[Scene, Scene]]:
     return [(scene, best[scene.id]) for scene in scenes if best[scene.id].id != scene.id]
 
 
-def _file(scene: Scene, reference: Scene, store: Path) -> Path:
+def _key(scene: Scene, reference: Scene) -> str:
     name = fingerprint([VERSION, *([s.id, s.revision] for s in (scene, reference))])
-    return store / REGISTRATION / f"{name}.json"
+    return f"{REGISTRATION}/{name}.json"

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.adapting import adapt_day, missing, read_day, with_known
@@ -21,8 +22,6 @@ from pipeline.record import Record
 from pipeline.store import Contents, Store, contents_of, store_errors
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from distributed import Client
 
     from pipeline.engine import Outcome
@@ -57,13 +56,14 @@ def planned(prepared: Prepared) -> tuple[Job, Plan]:
     """The job, cut as its store is where there is one, and its plan; raises ``Refused`` for a store of other work."""
     path = prepared.spec.out
     if not Store.exists(path):
-        _writable(path)
+        if isinstance(path, Path):
+            _writable(path)
         return prepared.job, plan(prepared.job, prepared.scenes, None)
     store = Store(path)
     _same_work(store.contents, prepared, path)
     _same_or_more(store.contents, prepared, path)
     job = replace(prepared.job, layout=store.contents.layout.grown(prepared.job.layout.area))
-    job = with_registrations(with_known(job, prepared.scenes, path), prepared.scenes, path)
+    job = with_registrations(with_known(job, prepared.scenes, store), prepared.scenes, store)
     return job, plan(job, prepared.scenes, store.ledger)
 
 
@@ -88,7 +88,7 @@ def registered(
     if not pairs:
         return job, work
     store = opened(prepared, job, work)
-    register_all(pairs, store.path, watch or (lambda found: None))
+    register_all(pairs, store, watch or (lambda found: None))
     return planned(prepared)
 
 
@@ -116,20 +116,20 @@ def adapted(
             failed.append(f"{day}: weights not adapted, for a file could not be read: {error}")
             continue
         with store_errors():
-            card = adapt_day(job, day, scenes, found, store.path, watch)
+            card = adapt_day(job, day, scenes, found, store, watch)
         if say:
             say(f"{day}: weights {card.sha256[:12]}: {lessons(card)}")
     return (*planned(prepared), tuple(failed))
 
 
-def _writable(path: "Path") -> None:
+def _writable(path: Path) -> None:
     """Raise ``Refused`` where no store can be made at a place."""
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise Refused(f"no store can be made at {path}: {parent} cannot be written to; name another place with out:.")
 
 
-def _same_or_more(have: Contents, prepared: Prepared, path: "Path") -> None:
+def _same_or_more(have: Contents, prepared: Prepared, path: Path | str) -> None:
     """Raise ``Refused`` where a store would have to shrink, or to grow on some of its days only."""
     layout, wanted = have.layout, prepared.job.layout.area
     if not wanted.holds(layout.area):
@@ -146,7 +146,7 @@ def _same_or_more(have: Contents, prepared: Prepared, path: "Path") -> None:
         )
 
 
-def _same_work(have: Contents, prepared: Prepared, path: "Path") -> None:
+def _same_work(have: Contents, prepared: Prepared, path: Path | str) -> None:
     """Raise ``Refused``, naming what differs, where a store was made by other work."""
     wanted = prepared.job.identity
     differ = [name for name in {**have.identity, **wanted} if wanted.get(name) != have.identity.get(name)]
@@ -219,7 +219,7 @@ def conclude(store: Store, prepared: Prepared, job: Job) -> None:
         return
     from pipeline.picture import detail
 
-    shown = detail(job, list(tasks(job, prepared.scenes)), store)
+    shown = detail(job, tasks(job, prepared.scenes), store)
     if shown:
         store.write_group("preview", shown)
     fold(store)

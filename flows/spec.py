@@ -15,6 +15,7 @@ from pipeline.access import REMOTE
 from pipeline.encoding import encoding
 from pipeline.errors import nearest
 from pipeline.flags import Flag
+from pipeline.objects import place
 
 Longitude = Annotated[float, Field(ge=-180, le=180)]
 Latitude = Annotated[float, Field(ge=-90, le=90)]
@@ -218,7 +219,7 @@ class Spec(Strict):
     harmonise: Harmonise = Harmonise()
     encoding: str = Field("uint16", description="uint16 (1e-4 reflectance) or float32.")
     cluster: Cluster = Cluster()
-    out: Path = Field(description="Where the Zarr store goes.")
+    out: Path | str = Field(description="Where the Zarr store goes: a folder of this machine, or s3://bucket/name.")
 
     @field_validator("time", mode="before")
     @classmethod
@@ -252,12 +253,12 @@ class Spec(Strict):
         encoding(value)  # refuses with the nearest name
         return value
 
-    @field_validator("out")
+    @field_validator("out", mode="before")
     @classmethod
-    def _local_store(cls, value: Path) -> Path:
-        if "://" in str(value) or ":/" in str(value):
-            raise ValueError("a store goes into a folder of this machine")
-        return value
+    def _place(cls, value: Any) -> Path | str:
+        if not isinstance(value, str | Path):
+            raise ValueError("name a folder, or s3://bucket/name")
+        return place(value)
 
     @field_validator("cluster", mode="before")
     @classmethod

@@ -6,10 +6,14 @@ nowhere else, so that an address is all that a worker needs to open a store agai
 
 import errno
 import os
+import re
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,10 +22,16 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import LocalStore, S3Store
 
-from pipeline.errors import StoreFull
+from pipeline.errors import Refused, StoreFull
 
 FULL = ("os error 28", "os error 122", "os error 27", "507 Insufficient Storage", "XMinioStorageFull", "QuotaExceeded")
 """What a disk or a server says that takes no more."""
+
+REFUSALS = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "status code: 401", "code: 403")
+"""What a server says to credentials that it does not take."""
+
+AT_ONCE = 16
+"""Objects that are read or copied at the same time."""
 
 TIMEOUT = "30 seconds"
 RETRIES = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
@@ -52,29 +62,20 @@ class Objects:
 
     @classmethod
     def at(cls, where: "str | Path") -> "Objects":
-        """The place that a user names: a folder, or ``s3://bucket/prefix``."""
-        parts = urlsplit(str(where))
-        if parts.scheme != "s3":
-            folder = Path(where)
-            return cls(str(where), folder, None)
-        address = str(where).rstrip("/")
-        endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
-        loopback = urlsplit(endpoint).hostname in ("127.0.0.1", "localhost", "::1")
-        options: dict[str, Any] = {"allow_http": True} if loopback else {}
-        store = S3Store.from_url(
-            address, client_options={"timeout": TIMEOUT, **options}, retry_config=RETRIES
-        )
-        return cls(address, None, store)
+        """The place that a user names, see ``place``."""
+        found = place(where)
+        if isinstance(found, Path):
+            return cls(str(where), found, None)
+        environment = ((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
+        return cls(found, None, _bucket(found, tuple(sorted(environment))))
+
+    def __reduce__(self) -> tuple:
+        return Objects.at, (self.where,)  # whoever takes it elsewhere opens it with the credentials there
 
     @property
     def name(self) -> str:
         """The last part of the address."""
         return self.where.rstrip("/").rpartition("/")[2]
-
-    @property
-    def exists_at_all(self) -> bool:
-        """Whether anything is there."""
-        return next(self.entries(""), None) is not None
 
     def get(self, key: str) -> bytes | None:
         """An object's bytes, ``None`` where there is none."""
@@ -107,14 +108,36 @@ class Objects:
                 return False
             return True
 
+    def each(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Keys with their objects, as ``get`` gives them, in order; some are read ahead."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for some in _batches(keys, 4 * AT_ONCE):
+                yield from zip(some, pool.map(self.get, some), strict=True)
+
+    def copy(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Give objects, each with its key and a new one, a second name; what had that name is gone."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for some in _batches(pairs, 64 * AT_ONCE):
+                list(pool.map(self._copy, *zip(*some, strict=True)))
+
+    def _copy(self, source: str, target: str) -> None:
+        with self._told():
+            try:
+                obstore.copy(self._reading(), source, target)
+            except BaseError:
+                if self.folder is None:
+                    raise
+                obstore.put(self._writing(), target, obstore.get(self._reading(), source).bytes())  # without hard links
+
     def delete(self, keys: Iterable[str]) -> None:
         """Take objects away; those that are not there are left out."""
-        for key in keys:
+        for some in _batches(keys, 1000):
             with self._told():
-                try:
-                    obstore.delete(self._reading(), key)
-                except (NotFoundError, FileNotFoundError):
+                if self.folder is None:
+                    obstore.delete(self._store, list(some))
                     continue
+                for key in some:
+                    (self.folder / key).unlink(missing_ok=True)
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         """All objects below a prefix (whole parts of a name), in no particular order."""
@@ -151,8 +174,57 @@ class Objects:
         """Errors of the library by their names, in one line."""
         try:
             yield
-        except BaseError as error:
-            said = " ".join(str(error).split())
-            if any(sign in said for sign in FULL):
-                raise StoreFull(errno.ENOSPC, "no space is left for the store", self.where) from error
-            raise OSError(errno.EIO, f"the store {self.where} cannot be reached: {said[:200]}") from error
+        except (BaseError, FileNotFoundError) as error:
+            raise named(error, self.where) from None
+
+
+def place(where: "str | Path") -> "Path | str":
+    """A folder of this machine as a path, ``s3://bucket/prefix`` as text; raises ``Refused`` for any other address."""
+    text = str(where)
+    parts = urlsplit(text)
+    if parts.scheme == "s3":
+        name = parts.path.strip("/")
+        if "@" in parts.netloc:
+            raise Refused("credentials do not go into an address; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
+        if not (parts.netloc and name) or parts.query or parts.fragment:
+            raise Refused(f"'{text}' names no store in a bucket; write it such as s3://bucket/berlin.zarr.")
+        return f"s3://{parts.netloc}/{name}"
+    if "://" in text or text.startswith("s3:/"):
+        raise Refused(f"'{text.split('@')[-1]}' is no place for a store: name a folder of this machine, or s3://bucket/name.")
+    return Path(where)
+
+
+def named(error: Exception, where: str) -> OSError:
+    """An error of the library for a store as one sentence: what is the matter, and what to do; no credential is in it."""
+    said = " ".join(str(error).split()).partition("Debug source")[0]
+    if any(sign in said for sign in FULL):
+        return StoreFull(errno.ENOSPC, "no space is left for the store", where)
+    if "NoSuchBucket" in said:
+        return OSError(f"there is no bucket for {where}; make it, or name another place.")
+    if "169.254.169.254" in said or "redential" in said:
+        return OSError(f"there are no credentials for {where}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
+    if any(sign in said for sign in REFUSALS):
+        return OSError(f"{where} may not be read or written with these credentials; see that they are those of the bucket.")
+    if "builder error" in said:
+        return OSError(f"{where} would be reached without encryption; give AWS_ENDPOINT_URL as https://….")
+    code = re.search(r"status code: (\d+ [\w ]+)", said)
+    if code:
+        return OSError(f"the server of {where} answers {code[1].strip()}; run again when it does not.")
+    if "HTTP error" in said or "timed out" in said:
+        return OSError(f"the server of {where} cannot be reached; see AWS_ENDPOINT_URL and the network, and run again.")
+    return OSError(f"{where} cannot be read or written: {said[:200]}")
+
+
+def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some
+
+
+@lru_cache(maxsize=64)
+def _bucket(address: str, environment: tuple[tuple[str, str], ...]) -> S3Store:
+    """A prefix of a bucket; connections are kept, as long as the environment that credentials come from is the same."""
+    endpoint = dict(environment).get("AWS_ENDPOINT_URL", "")
+    loopback = urlsplit(endpoint).hostname in ("127.0.0.1", "localhost", "::1")
+    options: dict[str, Any] = {"allow_http": True} if loopback else {}
+    return S3Store.from_url(address, client_options={"timeout": TIMEOUT, **options}, retry_config=RETRIES)

@@ -181,10 +181,8 @@ class Store:
 
     def local(self, key: str, sha256: str) -> Path:
         """A file of the store on this machine: itself, or a copy of it that is made once and held against its hash."""
-        if self.objects.folder is not None:
-            return self.objects.folder / key
-        copy = Path(tempfile.gettempdir()) / f"fusecube-{os.getuid()}" / sha256 / Path(key).name
-        if not copy.exists():
+        copy = self.place(key, sha256)
+        if not copy.exists() and self.objects.folder is None:
             found = self.objects.get(key)
             if found is None or hashlib.sha256(found).hexdigest() != sha256:
                 raise Refused(f"{self.where} does not hold {key} as it was; delete it and run again.")
@@ -193,6 +191,12 @@ class Store:
             draft.write_bytes(found)
             draft.replace(copy)
         return copy
+
+    def place(self, key: str, sha256: str) -> Path:
+        """Where ``local`` has a file of the store, whether or not it is there."""
+        if self.objects.folder is not None:
+            return self.objects.folder / key
+        return Path(tempfile.gettempdir()) / f"fusecube-{os.getuid()}" / sha256 / Path(key).name
 
     def array(self, name: str) -> zarr.Array:
         """One of the store's arrays."""

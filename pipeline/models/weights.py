@@ -65,22 +65,27 @@ def read_card(file: Path) -> Card:
     if not file.suffix or not (file.is_file() or card_path(file).is_file()):
         raise Refused(f"there are no weights at {file}; 'fusecube train' makes some.")
     try:
-        raw = json.loads(card_path(file).read_text(encoding="utf-8"))
+        said = card_path(file).read_bytes()
+    except OSError:
+        raise Refused(
+            f"{file.name} has no card ({card_path(file).name}) beside it; copy both, or train again."
+        ) from None
+    return card_of(said, card_path(file).name)
+
+
+def card_of(said: bytes, name: str) -> Card:
+    """The card that JSON is; raises ``Refused``, calling it by its name, where it is none that can be used."""
+    try:
+        raw = json.loads(said)
         card = Card(**raw | {"levels": tuple(raw["levels"]), "scenes": tuple(raw["scenes"])})
         check_options(card.network, dict(card.options))
         for group in card.training.values():
             dict(group)
         return card
-    except OSError:
-        raise Refused(
-            f"{file.name} has no card ({card_path(file).name}) beside it; copy both, or train again."
-        ) from None
     except Refused:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Refused(
-            f"{card_path(file).name} is no card of weights ({error}); copy it again with its weights."
-        ) from None
+        raise Refused(f"{name} is no card of weights ({error}); copy it again with its weights.") from None
 
 
 @cache
