@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from flows import regions
 from flows.prepare import Prepared, prepare
-from flows.road import execute, planned
+from flows.road import execute, opened, planned
 from flows.spec import validate
 from pipeline.errors import Refused
 from pipeline.flags import Flag
@@ -141,6 +141,10 @@ def test_pixels_of_the_own_zone_are_the_zones_own(region):
     assert (own[:, :, clearly] > 0).all(axis=0).mean() > 0.9
     valid = own[:, :, clearly] > 0
     assert (kept[:, :, clearly][valid] == own[:, :, clearly][valid]).all()
+    beyond = x > 704700  # east of it: zone 32 reaches there, and is not asked
+    reached = own[:, :, beyond] > 0
+    assert reached.sum() > 1000
+    assert (kept[:, :, beyond] == own[:, :, beyond])[reached].mean() < 0.5
     assert east.job.layout.lattice.crs == "EPSG:32633"
     assert Store(east.spec.out).contents.days == store.contents.days
 
@@ -167,6 +171,15 @@ def test_the_root_and_each_zone_open_with_xarray(region):
 def test_the_digest_does_not_depend_on_the_cut(region, border, fused, tmp_path):
     prepared, _ = fused(specification(border, tmp_path / "b.zarr", chunk=150))
     assert digest(Store(prepared.spec.out)) == digest(Store(region.spec.out))
+
+
+def test_a_region_that_grew_is_the_region_fused_at_once(region, border, fused, tmp_path):
+    small = {"bbox": [11.986, 52.293, 12.014, 52.306]}
+    _, first = fused(specification(border, tmp_path / "g.zarr", area=small))
+    grown, then = fused(specification(border, tmp_path / "g.zarr"))
+    assert digest(Store(grown.spec.out)) == digest(Store(region.spec.out))
+    again = sum(1 for _ in grown.job.layout.chunks())
+    assert 0 < then["EPSG:32632"] < first["EPSG:32632"] + again
 
 
 def test_only_what_has_changed_is_laid_again(border, fused, client, tmp_path):
@@ -232,3 +245,31 @@ def test_a_mosaic_and_a_store_of_one_grid_are_not_the_same_work(region, border):
     raw = specification(border, region.spec.out, grid={"zones": "one"})
     with pytest.raises(Refused, match="mosaic"):
         planned(prepare(validate(raw)))
+
+
+def test_a_whole_tile_is_planned_and_has_room_for_its_last_cores(border, tmp_path):
+    (file,) = border.glob("sentinel-2-l2a/*33UTU*/*.json")
+    item = json.loads(file.read_text())
+    west, south, east, north = item["bbox"] = [11.99, 52.2, 13.7, 53.25]
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    item |= {"id": "whole", "links": [], "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    item["properties"]["grid:code"] = "MGRS-33UUB"
+    for asset in item["assets"].values():
+        asset["href"] = Path(asset["href"]).name  # which is not there: no pixel is read
+        if "proj:shape" in asset:
+            pixel = asset["proj:transform"][0]
+            asset["proj:shape"] = [int(109800 / pixel)] * 2
+            asset["proj:transform"] = [pixel, 0, 300000.0, 0, -pixel, 5900040.0]
+    (tmp_path / "tile.json").write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
+    raw = specification(border, tmp_path / "tile.zarr", area={"tile": "33UUB"}, chunk=1200, bands=["B02", "B05", "B09"])
+    prepared = prepare(validate(raw | {"catalog": str(tmp_path / "tile.json")}))
+    job, work = planned(prepared)
+    assert prepared.zones == ()
+    assert tuple(job.layout.geobox.shape) == (10980, 10980)
+    assert len(work.todo) == 100
+    store = opened(prepared, job, work)
+    last = list(job.layout.chunks())[-1]
+    store.write(last, store.contents.days[0], np.full((3, 180, 180), 7, np.uint16), np.zeros((180, 180), np.uint16))
+    array = store.array("reflectance")
+    assert array.shards == (1, 3, 1200, 1200)
+    assert array[0, 0, -181:, -181:].sum() == 7 * 180 * 180
