@@ -66,7 +66,7 @@ def test_the_second_run_waits_where_it_is_told_to(spec, tmp_path):
 
 
 def test_after_a_kill_the_next_run_goes_on_at_once(archive, tmp_path):
-    raw = specification(archive, tmp_path / "a.zarr", chunk=60, time="2024-06")
+    raw = specification(archive, tmp_path / "a.zarr", chunk=60)
     path = tmp_path / "spec.yaml"
     path.write_text(yaml.safe_dump(raw))
     first = start("run", path)
@@ -80,25 +80,25 @@ def test_after_a_kill_the_next_run_goes_on_at_once(archive, tmp_path):
     first.communicate()
     told = json.loads(fusecube("status", tmp_path / "a.zarr", "--json").stdout)
     assert (told["running"], told["stopped"], told["complete"]) == (None, True, False)
-    assert 5 <= told["done"] < told["chunks"] == 200
-    assert told["progress"]["total"] == 200
+    assert 5 <= told["done"] < told["chunks"] == 100
+    assert told["progress"]["total"] == 100
     assert "the last run stopped without an end" in fusecube("status", tmp_path / "a.zarr").stdout
     again = fusecube("run", path)
     assert again.returncode == 0, again.stderr
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert {line["run"].partition("-")[2] for line in lines} == {"1", "2"}, "the log goes on after the killed run's"
     keys = [line["key"] for line in lines if line["event"] == "chunk" and line["run"].endswith("-2")]
-    assert len(keys) == len(set(keys)) == 200 - int(again.stdout.partition("chunks to do, ")[2].split()[0])
+    assert len(keys) == len(set(keys)) == 100 - int(again.stdout.partition("chunks to do, ")[2].split()[0])
     assert str(tmp_path) not in log.read_text()
     assert str(tmp_path) not in (tmp_path / "a.zarr" / "progress.json").read_text()
     assert [lines[-1][k] for k in ("event", "complete")] == ["end", True]
     assert fusecube("status", tmp_path / "a.zarr").returncode == 0
-    assert len(Store(tmp_path / "a.zarr").ledger.done()) == 200
+    assert len(Store(tmp_path / "a.zarr").ledger.done()) == 100
 
 
 def test_a_run_whose_store_is_taken_stops_with_a_sentence(archive, tmp_path):
     path = tmp_path / "spec.yaml"
-    path.write_text(yaml.safe_dump(specification(archive, tmp_path / "a.zarr", chunk=60, time="2024-06")))
+    path.write_text(yaml.safe_dump(specification(archive, tmp_path / "a.zarr")))
     code = (
         "import sys; import pipeline.lease as lease; from flows.cli import main; "
         "enter = lease.Lease.__enter__; "
