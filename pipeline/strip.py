@@ -4,6 +4,7 @@ While the model runs on one chunk, readers read those after it and the one befor
 written before its record, and an old record goes before its data is touched: whatever is killed, a record tells the truth.
 """
 
+import re
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,9 @@ from pipeline.store import store_errors
 
 RELEASE_EVERY = 4
 """Chunks, on average, after which a worker gives back what is free: every time would cost 0.1 s a chunk (measured)."""
+
+FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^\s'\"/]+/)+")
+"""The folders of a path of this machine, not those of an address."""
 
 STOP = (StoreFull, Superseded)
 """What ends a whole run, whichever chunk it meets."""
@@ -147,8 +151,9 @@ class Line:
 
 
 def one_line(error: BaseException) -> str:
-    """An error in one line of bounded length."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    """An error in one line of bounded length; of folders only what lies in them is named."""
+    said = FOLDERS.sub("…/", " ".join(str(error).split()))
+    return said[:300] or type(error).__name__
 
 
 def plain(event: Done | Trouble) -> dict[str, Any]:

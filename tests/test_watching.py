@@ -19,6 +19,7 @@ from pipeline.lattice import Box
 from pipeline.lease import take
 from pipeline.record import Failure
 from pipeline.standing import standing
+from pipeline.strip import one_line
 from pipeline.watch import Progress, Watch
 
 MISSING = Failure("scene", "B05", "the file is missing")
@@ -121,6 +122,22 @@ def test_log_is_json_line_by_line_with_the_key_of_each_chunk(tmp_path):
     assert chunk["failures"] == [{"scene": "scene", "band": "B05", "reason": "the file is missing"}]
     assert (chunk["turn"], chunk["seconds"]["model"], chunk["peak_memory"]) == (3.1, 3.0, 5 * 10**8)
     assert chunk["time"].endswith("+00:00")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(13, "Permission denied", "/home/a/runs/a.zarr"), "[Errno 13] Permission denied: '…/a.zarr'"),
+        (OSError("https://host/a/b.tif answers 404"), "https://host/a/b.tif answers 404"),
+        (
+            OSError("the store s3://bucket/a/b.zarr\n cannot be reached"),
+            "the store s3://bucket/a/b.zarr cannot be reached",
+        ),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_why_a_chunk_failed_names_no_folder(error, told):
+    assert one_line(error) == told
 
 
 @pytest.mark.parametrize("left", [b"", b'{"event": "whole"}\n', b'{"event": "whole"}\n{"event": "ha', b'{"ha' * 30000])
