@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from buckets import Bucket, serve_bucket
 from distributed import Client
 
 from cluster.local import local
@@ -44,7 +45,26 @@ def client() -> Iterator[Client]:
         yield found
 
 
-def specification(archive: Path, out: Path, **changes: object) -> dict:
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An S3 server on loopback with an empty bucket, which the environment of the test names."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    with serve_bucket() as found:
+        for name, value in found.environment.items():
+            monkeypatch.setenv(name, value)
+        yield found
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a store may lie: a folder, then a bucket."""
+    return (
+        str(tmp_path / "a.zarr") if request.param == "folder" else request.getfixturevalue("bucket").at("runs/a.zarr")
+    )
+
+
+def specification(archive: Path, out: "Path | str", **changes: object) -> dict:
     """A specification of the simulated archive as plain values."""
     base = {
         "flow": "sharpen",
