@@ -10,7 +10,10 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
 from threading import Event, Thread
 
 import psutil
@@ -40,7 +43,9 @@ class Holder:
     process: int
     """Number of the process there."""
     born: float
-    """When that process began, seconds since 1970."""
+    """When that process began, seconds since its machine did."""
+    boot: str
+    """What tells the machine, since it was started, from others of the same name; empty where the system does not say."""
     since: float
     """When it took the store, seconds since 1970."""
     heard: float
@@ -55,7 +60,8 @@ class Holder:
         """Whether it may still be at work: not where its process is gone, nor where it has not been heard of for long."""
         if self.ended or time.time() - self.heard > LAPSES:
             return False
-        return self.host != socket.gethostname() or _born(self.process) == self.born
+        elsewhere = (self.host, self.boot) != (socket.gethostname(), _boot())
+        return elsewhere or abs(_born(self.process) - self.born) < 1
 
 
 class Lease:
@@ -77,7 +83,8 @@ class Lease:
         self._left.set()
         self._thread.join()
         if not self.lost.is_set():
-            self._say(ended=True)
+            with suppress(OSError):  # unsaid, it lapses
+                self._say(ended=True)
 
     def _renew(self) -> None:
         while not self._left.wait(RENEWED):
@@ -110,17 +117,19 @@ def take(objects: Objects, about: Mapping[str, str], wait: bool) -> Lease:
         token = _latest(objects)
         other = _holder(objects, token)
         if other is None or not other.alive:
-            now = time.time()
-            mine = Holder(socket.gethostname(), os.getpid(), _born(os.getpid()), now, now, False, dict(about))
-            if objects.create(_key(token + 1), _plain(mine)):
+            mine = _self(about)
+            # the latest again: a generation may be made anew that has come and gone since the one before it was read
+            if objects.create(_key(token + 1), _plain(mine)) and _latest(objects) == token + 1:
                 objects.delete([_key(old) for old in range(max(1, token - 3), token + 1)])
                 return Lease(objects, token + 1, mine)
         elif wait:
             time.sleep(1.0)
         else:
+            since = time.strftime("%H:%M", time.localtime(other.since))
             raise Refused(
-                f"{objects.where} is being written by another run (process {other.process} on {other.host}, since "
-                f"{time.strftime('%H:%M', time.localtime(other.since))}); wait for it with --wait, or end it and run again."
+                f"{objects.where} is being written by another run (process {other.process} on {other.host}, since {since}, "
+                f"last heard of {max(0, round(time.time() - other.heard))} s ago); wait for it with --wait, or end it and run "
+                "again."
             )
 
 
@@ -154,9 +163,28 @@ def _plain(holder: Holder) -> bytes:
     return json.dumps(asdict(holder)).encode()
 
 
+def _self(about: Mapping[str, str]) -> Holder:
+    """This process, as a holder that begins now."""
+    now, process = time.time(), os.getpid()
+    return Holder(socket.gethostname(), process, _born(process), _boot(), now, now, False, dict(about))
+
+
 def _born(process: int) -> float:
-    """When a process began, -1 where there is none: numbers of processes are used again."""
+    """When a process began, in seconds since its machine did, -1 where there is none: numbers of processes are used again.
+
+    Not by the clock, which may be set while a run is on.
+    """
     try:
-        return psutil.Process(process).create_time()
+        began, found = psutil.boot_time(), psutil.Process(process)
+        return -1.0 if found.status() == psutil.STATUS_ZOMBIE else found.create_time() - began
     except psutil.Error:
         return -1.0
+
+
+@cache
+def _boot() -> str:
+    """This start of this machine, and within it the set of processes whose numbers this one sees: a container has its own."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
