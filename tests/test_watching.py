@@ -193,7 +193,7 @@ def test_standing_counts_what_is_there_and_tells_of_a_run(archive, tmp_path, go,
     store.ledger.drop(record.day, record.box)
     with take(store.objects, {}, wait=False):
         found = standing(store)
-        assert (found.complete, found.done, found.running) == (False, 7, True)
+        assert (found.complete, found.done, found.running, found.stopped) == (False, 7, True, False)
         plain = found.plain()
         assert plain["running"]["since"] <= plain["running"]["heard"]
     assert not standing(store).running
