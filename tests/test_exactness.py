@@ -16,7 +16,7 @@ from flows.spec import validate
 from pipeline import __version__
 from pipeline.engine import run
 from pipeline.lattice import Layout
-from pipeline.models.registry import sharpening, untrained_residual
+from pipeline.models.registry import identity, sharpening, untrained_residual
 from pipeline.sensors import SENTINEL2
 from pipeline.store import Store, contents_of
 from pipeline.summary import digest
@@ -37,28 +37,28 @@ def test_digest_is_that_of_any_chunk_size(archive, tmp_path, go, model):
     assert len(digests) == 1
 
 
-def test_digest_is_that_of_one_worker(archive, tmp_path, go):
-    two, _ = go(specification(archive, tmp_path / "two.zarr", area=AREA))
-    prepared = prepare(validate(specification(archive, tmp_path / "one.zarr", area=AREA)))
-    one = _run_by_hand(prepared, planned(prepared)[1].todo, workers=1)
-    assert digest(one) == digest(two)
+@pytest.fixture(scope="module")
+def clusters(client):
+    """Clusters by the number of their workers."""
+    with local(1) as one, local(4) as four:
+        yield {1: one, 2: client, 4: four}
 
 
-def test_digest_is_that_of_any_order(archive, tmp_path, go):
+def test_digest_is_that_of_any_order(archive, tmp_path, go, clusters):
     straight, _ = go(specification(archive, tmp_path / "straight.zarr", area=AREA, chunk=120, time="2024-06"))
     prepared = prepare(validate(specification(archive, tmp_path / "mixed.zarr", area=AREA, chunk=120, time="2024-06")))
-    todo = list(planned(prepared)[1].todo)
+    job, work = planned(prepared)
+    store = _empty(prepared, job, work)
+    todo = list(work.todo)
     random.Random(7).shuffle(todo)
-    assert digest(_run_by_hand(prepared, todo, workers=2)) == digest(straight)
+    assert not run(clusters[4], store.where, job, todo).troubles
+    assert digest(store) == digest(straight)
 
 
-def _run_by_hand(prepared, todo, workers):
-    days = sorted({task.day for task in todo})
-    contents = contents_of(prepared.job, days, {}, [s.id for s in prepared.scenes], "run", __version__)
-    store = Store.create(prepared.spec.out, contents)
-    with local(workers) as own:
-        assert not run(own, store.where, prepared.job, todo).troubles
-    return store
+def _empty(prepared, job, work):
+    days = sorted({task.day for task in work.todo})
+    contents = contents_of(job, days, {}, [s.id for s in prepared.scenes], "run", __version__)
+    return Store.create(prepared.spec.out, contents)
 
 
 @pytest.mark.parametrize(
@@ -98,25 +98,45 @@ def small_mpifnet(gates):
 @pytest.mark.parametrize(
     "model",
     [
+        identity(SENTINEL2, ALL_BANDS, 10),
         untrained_residual(SENTINEL2, ALL_BANDS, 10, width=16, blocks=2),
+        replace(sharpening("dsen2", SENTINEL2, ALL_BANDS, network={"width": 8, "blocks": 2}), tile=120),
         small_mpifnet("fixed"),
         small_mpifnet("pooled"),
     ],
-    ids=["residual", "mpifnet, fixed gates", "mpifnet, context tiles"],
+    ids=["identity", "residual", "dsen2", "mpifnet, fixed gates", "mpifnet, context tiles"],
 )
-def test_network_gives_the_same_digest_for_any_chunk_size(archive, tmp_path, client, model):
-    digests = set()
-    for chunk in (120, 600) if model.cost else (120, 300, 600):
-        prepared = prepare(validate(specification(archive, tmp_path / f"{chunk}.zarr", chunk=chunk, area=AREA)))
-        layout = prepared.job.layout
-        layout = Layout.over(layout.lattice, layout.area.outward(max(1, model.align // 6)), layout.core)
-        prepared = replace(prepared, job=replace(prepared.job, model=model, layout=layout))
-        job, work = planned(prepared)
-        store = Store.create(prepared.spec.out, contents_of(job, [next(iter(work.todo)).day], {}, [], "run", __version__))
-        client.run(torch.manual_seed, 0)  # an untrained network is the same on every worker
-        assert not run(client, store.where, job, work.todo).troubles
-        digests.add(digest(store))
-    assert len(digests) == 1
+def test_digest_is_that_of_any_cut_spread_order_and_resume(archive, tmp_path, clusters, model):
+    # context tiles cost nine for one: less of them
+    area = {"bbox": [13.54, 52.31, 13.565, 52.326]} if model.global_context else AREA
+    job, todo, straight = _work(archive, tmp_path / "straight.zarr", model, chunk=600, area=area)
+    _run(clusters[1], straight, job, todo)
+
+    job, todo, mixed = _work(archive, tmp_path / "mixed.zarr", model, chunk=120, area=area)
+    random.Random(7).shuffle(todo)
+    half = len(todo) // 2
+    _run(clusters[4], mixed, job, todo[:half])
+    outcome = _run(clusters[2], mixed, job, todo)  # told of all, as a run is that was killed before it could say
+    assert outcome.held == half
+    assert outcome.computed == len(todo) - half
+    assert digest(mixed) == digest(straight)
+
+
+def _work(archive, out, model, chunk, area):
+    """The job of a model, its tasks and an empty store for them."""
+    prepared = prepare(validate(specification(archive, out, chunk=chunk, area=area)))
+    layout = prepared.job.layout
+    layout = Layout.over(layout.lattice, layout.area.outward(max(1, model.align // 6)), layout.core)
+    prepared = replace(prepared, job=replace(prepared.job, model=model, layout=layout))
+    job, work = planned(prepared)
+    return job, list(work.todo), _empty(prepared, job, work)
+
+
+def _run(client, store, job, todo):
+    client.run(torch.manual_seed, 0)  # an untrained network is the same on every worker
+    outcome = run(client, store.where, job, todo)
+    assert not outcome.troubles
+    return outcome
 
 
 def test_digest_changes_with_a_single_pixel(archive, tmp_path, go):
