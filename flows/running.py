@@ -94,8 +94,6 @@ def carry_out(prepared: Prepared, manner: Manner = Manner()) -> None:  # noqa: B
 def _stood(prepared: Prepared, redo: Condition | None, cluster: Callable[[], object]) -> None:
     """See that there is a store to take; where there is none yet, whatever could refuse the work does so before it is made."""
     where = prepared.spec.out
-    if not Store.exists(where):
-        mend(where)  # killed between the two renames of a growth, a store is beside its place
     if Store.exists(where):
         return
     if redo:
@@ -190,6 +188,7 @@ def _region(prepared: Prepared, going: Going) -> Ended:
     for part in regions.parts(prepared):
         _stood(part, None, going.cluster)
         with _taken(Objects.at(part.spec.out), part, patient=False) as lease:
+            mend(part.spec.out)
             zones.append(_fused(part, replace(going, lease=lease), f"fusing {part.job.layout.lattice.crs}"))
     if regions.laid(prepared) and folded(store):
         say(f"{prepared.spec.out}: all of its zones are laid together; nothing to compute.")

@@ -258,7 +258,10 @@ class Spec(Strict):
     def _place(cls, value: Any) -> Path | str:
         if not isinstance(value, str | Path):
             raise ValueError("name a folder, or s3://bucket/name")
-        return place(value)
+        found = place(value)
+        if isinstance(found, str) and found.count("/") < 3:
+            raise ValueError(f"{found} is a whole bucket; name a place in it, such as {found}/berlin.zarr")
+        return found
 
     @field_validator("cluster", mode="before")
     @classmethod

@@ -1,41 +1,37 @@
-"""A store grown to a larger area or to more days, without computing a whole core again.
+"""A store grown to a larger area or to more days, in a folder or a bucket alike, without computing a whole core again.
 
-Cores stay where they are on the ground and shards are whole cores, so growing renames objects and touches no pixel. The
-grown store is made beside the old one and takes its place at the end: killed anywhere, one of the two is whole.
+Cores stay where they are on the ground and shards are whole cores, so no pixel is touched. Where days and cores keep their
+numbers, documents change and nothing else. Else every shard gets its new name: first in a draft beside the old names, then,
+once the draft is whole, in their place. What is being done stands in a mark, so that whatever was killed is undone, or
+finished, by ``mend``.
 """
 
-import os
-import shutil
+import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.lease import FOLDER as LEASE
-from pipeline.ledger import FOLDER, TROUBLE
 from pipeline.objects import Objects
-from pipeline.store import (
-    DRAFT,
-    OVERVIEWED,
-    OVERVIEWS,
-    REGISTRATION,
-    WEIGHTS,
-    ZONES,
-    Contents,
-    Store,
-    describe,
-    store_errors,
-)
+from pipeline.store import GROWING, Contents, Store, describe, store_errors
 
 ARRAYS = {"reflectance": ("time", "band", "y", "x"), "flags": ("time", "y", "x")}
 
+DRAFT = "growing"
+"""Folder of shards under their new names, until they have replaced the old ones."""
 
-def mend(path: Path) -> None:
+
+def mend(where: str | Path) -> None:
     """Finish or undo a growth that was interrupted."""
-    draft, old = _beside(path)
-    if old.exists() and not path.exists():
-        old.rename(path)
-    for leftover in (draft, old):
-        if leftover.exists():
-            shutil.rmtree(leftover)
+    objects = Objects.at(where)
+    found = objects.get(GROWING)
+    if found is None or not objects.exists("zarr.json"):
+        return
+    mark = json.loads(found)
+    with store_errors():
+        if mark["stage"] == "draft":
+            _clear(objects)
+        else:
+            _finish(objects, mark["stage"], Contents.from_attrs(mark["contents"]))
 
 
 def grow(store: Store, wanted: Contents) -> Store:
@@ -46,49 +42,67 @@ def grow(store: Store, wanted: Contents) -> Store:
     layout = have.layout.grown(wanted.layout.area)
     days = tuple(sorted({*have.days, *wanted.days}))
     scenes = tuple(sorted({*have.scenes, *wanted.scenes}))
-    if layout == have.layout and days == have.days and scenes == have.scenes:
-        return store
     if layout == have.layout and days == have.days:
-        target = replace(have, scenes=scenes)
-        store.group.attrs.put(dict(store.group.attrs) | {"fusecube": target.to_attrs()})
-        return Store(store.path)
+        if scenes != have.scenes:
+            target = replace(have, scenes=scenes)
+            store.group.attrs.put(dict(store.group.attrs) | {"fusecube": target.to_attrs()})
+        return store if scenes == have.scenes else Store(store.where)
     target = replace(wanted, layout=layout, days=days, scenes=scenes)
-    draft, old = _beside(store.path)
+    objects = store.objects
     with store_errors():
-        describe(Objects.at(draft), target)
-        _carry_over(store.path, have, draft, target)
-        store.path.rename(old)
-        draft.rename(store.path)
-        shutil.rmtree(old)
-    return Store(store.path)
+        if _stays(have, target):
+            _finish(objects, "documents", target)
+        else:
+            _mark(objects, "draft", target)
+            objects.copy((old, f"{DRAFT}/{new}") for old, new in _renamed(objects, have, target))
+            _finish(objects, "shards", target)
+    return Store(store.where)
 
 
-def _beside(path: Path) -> tuple[Path, Path]:
-    return path.with_name(path.name + DRAFT), path.with_name(path.name + ".grown-from")
+def _stays(have: Contents, target: Contents) -> bool:
+    """Whether every shard keeps its name."""
+    before, after = have.layout.frame, target.layout.frame
+    same_corner = (before.left, before.top) == (after.left, after.top)
+    return same_corner and target.days[: len(have.days)] == have.days
 
 
-def _carry_over(source: Path, have: Contents, draft: Path, target: Contents) -> None:
-    """Give every object of the old store its name in the new one."""
+def _finish(objects: Objects, stage: str, target: Contents) -> None:
+    """Do what is left once nothing can be lost any more; it may be done again."""
+    _mark(objects, stage, target)
+    if stage == "shards":
+        for array in ARRAYS:
+            objects.clear(f"{array}/c")
+        objects.copy((key, key.removeprefix(f"{DRAFT}/")) for key in _keys(objects, DRAFT))
+        _mark(objects, "documents", target)
+    objects.clear("metrics")  # of other chunks; the run folds them anew
+    describe(objects, target)
+    _clear(objects)
+
+
+def _clear(objects: Objects) -> None:
+    objects.clear(DRAFT)
+    objects.delete([GROWING])
+
+
+def _mark(objects: Objects, stage: str, target: Contents) -> None:
+    objects.put(GROWING, json.dumps({"stage": stage, "contents": target.to_attrs()}).encode())
+
+
+def _keys(objects: Objects, prefix: str) -> Iterator[str]:
+    return (entry.key for entry in objects.entries(prefix))
+
+
+def _renamed(objects: Objects, have: Contents, target: Contents) -> Iterator[tuple[str, str]]:
+    """Every shard of a store, with the name that it gets."""
     north = (have.layout.frame.top - target.layout.frame.top) // target.layout.core
     west = (have.layout.frame.left - target.layout.frame.left) // target.layout.core
     for array, dims in ARRAYS.items():
-        for old in (source / array / "c").glob("/".join("*" * len(dims))):
-            if not all(part.isdigit() for part in old.parts[-len(dims) :]):
+        for old in _keys(objects, f"{array}/c"):
+            parts = old.split("/")[2:]
+            if len(parts) != len(dims) or not all(part.isdigit() for part in parts):
                 continue  # what a kill left of a write that did not end
-            place = dict(zip(dims, (int(part) for part in old.parts[-len(dims) :]), strict=True))
-            place["time"] = target.days.index(have.days[place["time"]])
-            place["y"] += north
-            place["x"] += west
-            _link(old, draft.joinpath(array, "c", *(str(place[d]) for d in dims)))
-    for folder in (FOLDER, LEASE, "preview", WEIGHTS, REGISTRATION, ZONES, OVERVIEWS, OVERVIEWED):
-        for old in (source / folder).rglob("*"):
-            if old.is_file() and old.name != TROUBLE and old.suffix != ".draft":  # of these the next run knows better
-                _link(old, draft / old.relative_to(source))
-
-
-def _link(old: Path, new: Path) -> None:
-    new.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(old, new)
-    except OSError:  # a file system without hard links
-        shutil.copy2(old, new)
+            index = dict(zip(dims, (int(part) for part in parts), strict=True))
+            index["time"] = target.days.index(have.days[index["time"]])
+            index["y"] += north
+            index["x"] += west
+            yield old, "/".join([array, "c", *(str(index[dim]) for dim in dims)])

@@ -7,6 +7,7 @@ nowhere else, so that an address is all that a worker needs to open a store agai
 import errno
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -77,6 +78,13 @@ class Objects:
         """The last part of the address."""
         return self.where.rstrip("/").rpartition("/")[2]
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is there."""
+        if self.folder is None:
+            return next(self.entries(""), None) is None
+        return not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir()))
+
     def get(self, key: str) -> bytes | None:
         """An object's bytes, ``None`` where there is none."""
         with self._told():
@@ -139,6 +147,14 @@ class Objects:
                 for key in some:
                     (self.folder / key).unlink(missing_ok=True)
 
+    def clear(self, prefix: str) -> None:
+        """Take away everything below a prefix."""
+        if self.folder is not None:
+            if (self.folder / prefix).is_dir():
+                shutil.rmtree(self.folder / prefix)
+            return
+        self.delete(entry.key for entry in self.entries(prefix))
+
     def entries(self, prefix: str) -> Iterator[Entry]:
         """All objects below a prefix (whole parts of a name), in no particular order."""
         if self.folder is not None and not (self.folder / prefix).is_dir():
@@ -186,9 +202,9 @@ def place(where: "str | Path") -> "Path | str":
         name = parts.path.strip("/")
         if "@" in parts.netloc:
             raise Refused("credentials do not go into an address; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
-        if not (parts.netloc and name) or parts.query or parts.fragment:
-            raise Refused(f"'{text}' names no store in a bucket; write it such as s3://bucket/berlin.zarr.")
-        return f"s3://{parts.netloc}/{name}"
+        if not parts.netloc or parts.query or parts.fragment:
+            raise Refused(f"'{text}' names no place in a bucket; write it such as s3://bucket/berlin.zarr.")
+        return f"s3://{parts.netloc}/{name}".rstrip("/")
     if "://" in text or text.startswith("s3:/"):
         raise Refused(f"'{text.split('@')[-1]}' is no place for a store: name a folder of this machine, or s3://bucket/name.")
     return Path(where)

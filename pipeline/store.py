@@ -30,8 +30,12 @@ import numpy as np
 import pyproj
 import zarr
 from numpy.typing import NDArray
+from obstore.exceptions import BaseError
 from odc.geo.geobox import GeoBox
+from zarr.abc.store import Store as ZarrStore
 from zarr.codecs import BloscCodec
+from zarr.core.buffer import Buffer
+from zarr.storage import MemoryStore
 
 from pipeline.encoding import Encoding
 from pipeline.errors import Refused, StoreFull
@@ -39,7 +43,7 @@ from pipeline.flags import MEANINGS, Flag
 from pipeline.job import Job
 from pipeline.lattice import Box, Chunk, Lattice, Layout
 from pipeline.ledger import Ledger
-from pipeline.objects import Objects
+from pipeline.objects import Objects, named
 
 INNER = 300
 """Edge of a Zarr chunk inside a shard, pixels: the divisor of the core's that is nearest to it."""
@@ -59,8 +63,8 @@ OVERVIEWS = "overviews"
 OVERVIEWED = "overviewed"
 """Folder of what is noted of their shards, one empty object each."""
 
-DRAFT = ".growing"
-"""Ending of a store that is being made."""
+GROWING = "growing.json"
+"""What says that a store is being made or grown, and what it shall hold then."""
 
 EPOCH = date(1970, 1, 1)
 
@@ -149,16 +153,9 @@ class Store:
         """Make an empty store; no chunk is written."""
         objects = Objects.at(where)
         with store_errors():
-            if objects.folder is None:
-                describe(objects, contents)  # a bucket shows the root's document last
-                return cls(where)
-            path = objects.folder
-            draft = path.with_name(path.name + DRAFT)  # made beside its place: half a store would pass for a whole one
-            path.parent.mkdir(parents=True, exist_ok=True)
-            describe(Objects.at(draft), contents)
-            if path.exists():
-                path.rmdir()  # an empty folder
-            draft.rename(path)
+            objects.put(GROWING, b'{"stage": "draft"}')
+            describe(objects, contents)
+            objects.delete([GROWING])
         return cls(where)
 
     @classmethod
@@ -170,12 +167,7 @@ class Store:
                 return True
         except (json.JSONDecodeError, KeyError, TypeError):
             pass
-        folder = objects.folder
-        if folder is None:
-            empty = next(objects.entries(""), None) is None
-        else:
-            empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
-        if empty:
+        if objects.empty or objects.exists(GROWING):
             return False
         raise Refused(f"{where} exists and is not a store of fusecube; name another place with out:.")
 
@@ -232,7 +224,7 @@ class Store:
 
     def consolidate(self) -> None:
         """Bring the one document of metadata up to date with groups that were made."""
-        _consolidate(self.objects)
+        _consolidate(self.objects.zarr())
         self.group = zarr.open_group(self.objects.zarr(), mode="r+")
 
     def write_group(
@@ -242,21 +234,29 @@ class Store:
         attributes: Mapping[str, Any] | None = None,
     ) -> None:
         """Replace a group of small arrays, each given with the names of its dimensions; its attributes come last."""
-        with store_errors():
-            group = self.group.create_group(name, overwrite=True)
+        with self.new_group(name, attributes or {}) as group:
             for key, (dims, values) in arrays.items():
                 _small(group, key, dims, values)
-            if any("time" in dims for dims, _ in arrays.values()):
+
+    @contextmanager
+    def new_group(self, name: str, attributes: Mapping[str, Any]) -> Iterator[zarr.Group]:
+        """A group in the place of one that there was, to be filled; its attributes come once it is."""
+        with store_errors():
+            group = self.group.create_group(name, overwrite=True)
+            yield group
+            if any("time" in (array.metadata.dimension_names or ()) for _, array in group.arrays()):  # type: ignore[union-attr]
                 _labels(group, self.contents)
-            group.attrs.update(dict(attributes or {}))
-            _consolidate(self.objects)
+            group.attrs.update(dict(attributes))
+            _consolidate(self.objects.zarr())
 
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """A full disk by its name."""
+    """Errors of what lies below a store by their names: a full disk or bucket, a server that does not answer."""
     try:
         yield
+    except BaseError as error:
+        raise named(error, "the store") from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StoreFull(error.errno, "no space is left for the store") from error
@@ -288,10 +288,16 @@ def contents_of(
 
 
 def describe(objects: Objects, contents: Contents) -> None:
-    """Write all metadata of a store: arrays without chunks, coordinates, attributes."""
-    group = zarr.create_group(objects.zarr(), zarr_format=3, attributes=_root_attrs(contents))
+    """Write all metadata of a store: arrays without chunks, coordinates, attributes; what makes it one comes last."""
+    documents: dict[str, Buffer] = {}
+    group = zarr.create_group(MemoryStore(documents), zarr_format=3, attributes=_root_attrs(contents))
     cube(group, contents, contents.layout.geobox)
-    _consolidate(objects)
+    _consolidate(group.store)
+    root = documents.pop("zarr.json")
+    for key, document in documents.items():
+        objects.put(key, document.to_bytes())
+    objects.put("zarr.json", root.to_bytes())
+    _consolidate(objects.zarr())  # with groups that were there before
 
 
 def cube(group: zarr.Group, contents: Contents, box: GeoBox) -> None:
@@ -386,9 +392,9 @@ def _small(
     array[...] = values
 
 
-def _consolidate(objects: Objects) -> None:
+def _consolidate(store: ZarrStore) -> None:
     """One document of metadata, so that opening lists nothing."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
         warnings.filterwarnings("ignore", r"Object at .+ is not recognized")  # ours, beside the arrays
-        zarr.consolidate_metadata(objects.zarr())
+        zarr.consolidate_metadata(store)
