@@ -32,7 +32,7 @@ def start(*words: object) -> subprocess.Popen:
         [sys.executable, "-m", "flows.cli", *map(str, words)],
         start_new_session=True,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
     )
 
@@ -59,8 +59,8 @@ def test_the_second_run_waits_where_it_is_told_to(spec, tmp_path):
         assert "waiting for another run to end" in line
         time.sleep(1.5)
         assert second.poll() is None
-    out, _ = second.communicate(timeout=60)
-    assert second.returncode == 0
+    out, err = second.communicate(timeout=60)
+    assert second.returncode == 0, err
     assert "nothing to compute" in out
     assert holder(objects).ended
 
