@@ -139,9 +139,9 @@ def open_store(where: str | Path) -> "Store":
 
 def warn_unfinished(store: "Store") -> None:
     """Say so where not every chunk of a store is done: its pixels are nodata."""
-    from pipeline.summary import current
+    from pipeline.summary import count
 
     expected = sum(1 for _ in store.contents.layout.chunks()) * len(store.contents.days)
-    absent = expected - len(current(store))
+    absent = expected - count(store)
     if absent:
         complain(f"{absent} of {expected} chunks are not done; they are nodata here.")

@@ -228,8 +228,12 @@ class Layout:
 
     def cuts(self, box: Box) -> bool:
         """Whether a box is one of the cores."""
-        row, col = (box.top - self.frame.top) // self.core, (box.left - self.frame.left) // self.core
+        row, col = self.place(box)
         return 0 <= row < self.rows and 0 <= col < self.cols and self.slot(row, col).intersection(self.area) == box
+
+    def place(self, box: Box) -> tuple[int, int]:
+        """Row and column of the core that the upper left corner of a box lies in."""
+        return (box.top - self.frame.top) // self.core, (box.left - self.frame.left) // self.core
 
     def pixels_of(self, box: Box) -> tuple[slice, slice]:
         """Rows and columns of the arrays that ``box`` covers."""

@@ -10,7 +10,7 @@ after the chunk's data and taken away before the data is touched again; what has
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import Path
 
@@ -42,10 +42,11 @@ class Ledger:
         return self.objects.exists(f"{_place(day, box)}/{key}.json")
 
     def state(self) -> str:
-        """A hash that changes whenever a record does, by listing alone."""
+        """A hash that changes whenever a record does, by listing alone: the sum of hashes, for listings have no order."""
         listed = (e for e in self.objects.entries(FOLDER) if e.key.endswith(".json"))
-        entries = sorted(f"{e.key} {e.modified.isoformat()}" for e in listed)
-        return hashlib.sha256("\n".join(entries).encode()).hexdigest()
+        entries = (f"{e.key} {e.modified.isoformat()} {e.size}" for e in listed)
+        total = sum(int.from_bytes(hashlib.sha256(entry.encode()).digest()) for entry in entries)
+        return f"{total % 2**256:064x}"
 
     def put(self, record: Record) -> None:
         """Write a record, whole or not at all."""
@@ -66,11 +67,18 @@ class Ledger:
         return {" ".join(key.split("/")[1:3]): (self.objects.get(key) or b"").decode() for key in found}
 
     def records(self) -> Iterator[Record]:
-        """All records, in the order of their names; read one by one."""
-        for key in sorted(self._keys()):
-            found = self.objects.get(key)
-            if found is not None:  # else it was dropped since the listing
-                yield Record.from_json(found.decode())
+        """All records, in the order of their names; of all that there are a few are held at once."""
+        return self.read(sorted(self._keys()))
+
+    def places(self, day: date) -> Iterator[tuple[Box, str]]:
+        """Cores that have a record on a day, each with the record's key, in no order; by listing alone."""
+        for entry in self.objects.entries(f"{FOLDER}/{day.isoformat()}"):
+            if entry.key.endswith(".json"):
+                yield _box(entry.key.split("/")[2]), entry.key
+
+    def read(self, keys: Iterable[str]) -> Iterator[Record]:
+        """Records by their keys, in order; those that have been dropped meanwhile are left out."""
+        return (Record.from_json(found.decode()) for _, found in self.objects.each(keys) if found is not None)
 
     def _keys(self) -> Iterator[str]:
         return (entry.key for entry in self.objects.entries(FOLDER) if entry.key.endswith(".json"))
@@ -78,3 +86,7 @@ class Ledger:
 
 def _place(day: date, box: Box) -> str:
     return f"{FOLDER}/{day.isoformat()}/{box.left}_{box.top}_{box.right}_{box.bottom}"
+
+
+def _box(place: str) -> Box:
+    return Box(*(int(side) for side in place.split("_")))

@@ -1,7 +1,7 @@
 """Pictures of a store: a quick look at a day, and a detail before and after."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from pipeline.overviews import nearest_below
 from pipeline.reader import Journal
 from pipeline.record import Record
 from pipeline.store import OVERVIEWS, Store
-from pipeline.summary import current
+from pipeline.summary import Totals, current_on
 
 NATURAL = ("B04", "B03", "B02")
 """True colour."""
@@ -57,10 +57,7 @@ def shade(values: NDArray[np.floating], low: NDArray[np.floating], high: NDArray
 
 def best_day(store: Store) -> date:
     """The day with the most valid, cloudless pixels."""
-    seen: dict[date, int] = dict.fromkeys(store.contents.days, 0)
-    for record in current(store):
-        seen[record.day] += record.valid - record.flags.get("CLOUD", 0) - record.flags.get("CIRRUS", 0)
-    return max(seen, key=lambda day: seen[day])
+    return max(store.contents.days, key=lambda day: Totals.of(current_on(store, day)).clear)
 
 
 def quick_look(store: Store, day: date) -> Image.Image:
@@ -100,18 +97,17 @@ def _shrink(values: NDArray[np.floating], times: int) -> NDArray[np.floating]:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def detail(job: Job, tasks: Sequence[Task], store: Store) -> dict[str, tuple[Sequence[str], NDArray]] | None:
+def detail(job: Job, tasks: Iterable[Task], store: Store) -> dict[str, tuple[Sequence[str], NDArray]] | None:
     """The liveliest part of the best day before and after, as arrays for the store's ``preview`` group.
 
     Before is what was measured, its pixels repeated; after is what the store holds. ``None`` where nothing is valid.
     """
-    day = best_day(store)
-    records = {r.box: r for r in current(store) if r.day == day and r.valid > r.pixels / 2}
-    mine = [t for t in tasks if t.day == day and t.chunk.core in records]
-    if not mine:
+    day, chosen = best_day(store), colours(store.contents.bands, INFRARED)
+    valid = (record for record in current_on(store, day) if record.valid > record.pixels / 2)
+    record = max(valid, key=lambda r: _liveliness(r, chosen), default=None)
+    task = next((t for t in tasks if record and t.day == day and t.chunk.core == record.box), None)
+    if task is None:
         return None
-    chosen = colours(store.contents.bands, INFRARED)
-    task = max(mine, key=lambda t: _liveliness(records[t.chunk.core], chosen))
     box = _middle(task.chunk, DETAIL // job.layout.lattice.pixels())
     journal = Journal()
     layers: dict[str, NDArray[np.float32]] = {}

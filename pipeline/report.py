@@ -1,23 +1,24 @@
 """The page a person looks at: one self-contained HTML file about a store."""
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib.resources import files
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import jinja2
 import numpy as np
 import yaml
 
-from pipeline.models.weights import Card, lessons, read_card
-from pipeline.picture import best_day, png, quick_look
+from pipeline.lattice import Box, Layout
+from pipeline.models.weights import Card, card_of, lessons
+from pipeline.picture import png, quick_look
 from pipeline.record import Record
 from pipeline.store import WEIGHTS, Store
-from pipeline.summary import Totals, current
+from pipeline.summary import Totals, current_on
 
 RAMP = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 """Five stops of the viridis colour map (Smith and van der Walt 2015), even for eyes that see fewer colours."""
@@ -25,10 +26,13 @@ RAMP = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37
 CELL = 150
 """Edge of a map in the page, CSS pixels."""
 
+CELLS = 60
+"""Cells along an edge of a map; of more chunks, some share one."""
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One chunk in a map."""
+    """One chunk in a map, or some neighbours together."""
 
     x: float
     """Left edge, CSS pixels."""
@@ -46,7 +50,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Map:
-    """One metric of all chunks of a day."""
+    """One metric of the chunks of a day."""
 
     day: date
     """The day."""
@@ -77,32 +81,75 @@ def _worst(record: Record) -> float:
     return max((pair.rmse for pair in record.consistency.values() if pair.n), default=float("nan"))
 
 
+class Seen:
+    """What the records of a day have said, of which none is kept."""
+
+    def __init__(self, day: date, layout: Layout) -> None:
+        self.day = day
+        self.totals = Totals()
+        self.scenes: set[str] = set()
+        self.shifts: dict[str, tuple[float, float, float]] = {}
+        self.weights: set[str] = set()
+        self.boxes: dict[tuple[int, int], Box] = {}
+        self.values: dict[str, dict[tuple[int, int], list[float]]] = {name: {} for name in METRICS}
+        self._layout = layout
+        self._times = -(-max(layout.rows, layout.cols) // CELLS)
+
+    def add(self, record: Record) -> None:
+        """Count a record in."""
+        self.totals.add(record)
+        self.scenes |= set(record.scenes)
+        self.shifts |= record.shifts
+        self.weights |= {record.weights} - {""}
+        row, col = self._layout.place(record.box)
+        place = row // self._times, col // self._times
+        self.boxes[place] = self.boxes.get(place, record.box).union(record.box)
+        for name, (measured, _) in METRICS.items():
+            value = measured(record)
+            known = self.values[name].setdefault(place, [0.0, 0])
+            if isfinite(value):
+                known[0] += value
+                known[1] += 1
+
+    def means(self, name: str) -> dict[tuple[int, int], float]:
+        """A metric of every cell, NaN where no chunk of it has one."""
+        return {place: total / number if number else nan for place, (total, number) in self.values[name].items()}
+
+
 def write_report(store: Store, path: Path) -> Path:
-    """Write the page about a store."""
-    records = current(store)
+    """Write the page about a store; its records are read once, one by one."""
+    contents = store.contents
+    seen = [Seen(day, contents.layout) for day in contents.days]
+    totals, ways = Totals(), dict[str, set[str]]()
+    for one in seen:
+        for record in current_on(store, one.day):
+            one.add(record)
+            totals.add(record)
+            _note(record, ways)
+    best = max(seen, key=lambda one: one.totals.clear).day
     page = (
         _environment()
         .get_template("report.html")
         .render(
             title=Path(store.objects.name).stem,
-            contents=store.contents,
-            model=store.contents.identity["model"],
-            specification=yaml.safe_dump(dict(store.contents.specification), sort_keys=False, allow_unicode=True),
-            totals=Totals.of(records),
-            expected=sum(1 for _ in store.contents.layout.chunks()) * len(store.contents.days),
-            maps=[m for day in store.contents.days for m in _maps(store, [r for r in records if r.day == day], day)],
-            days=_days(store, records),
-            bands=_bands(store, records),
-            readings=_readings(records),
-            weights=_weights(store, records),
+            contents=contents,
+            model=contents.identity["model"],
+            specification=yaml.safe_dump(dict(contents.specification), sort_keys=False, allow_unicode=True),
+            totals=totals,
+            expected=sum(1 for _ in contents.layout.chunks()) * len(contents.days),
+            maps=[found for one in seen for found in _maps(contents.layout, one)],
+            days=[_day(one) for one in seen],
+            bands=_bands(store, totals),
+            readings={way: sorted(bands) for way, bands in sorted(ways.items())},
+            weights=_weights(store, seen),
             preview=_preview(store),
-            look=_data_uri(_look(store)),
+            look=_data_uri(png(np.moveaxis(np.asarray(quick_look(store, best)), -1, 0))),
             area=_area(store),
-            ergas=Totals.of(records).ergas(_inputs(store), int(store.contents.layout.lattice.resolution)),
+            ergas=totals.ergas(_inputs(store), int(contents.layout.lattice.resolution)),
             native=[
                 band
                 for bands, coarse in _inputs(store)
-                if coarse == store.contents.layout.lattice.resolution
+                if coarse == contents.layout.lattice.resolution
                 for band in bands
             ],
             troubles=store.ledger.troubles(),
@@ -120,10 +167,6 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _look(store: Store) -> bytes:
-    return png(np.moveaxis(np.asarray(quick_look(store, best_day(store))), -1, 0))
-
-
 def _data_uri(image: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(image).decode()
 
@@ -137,32 +180,28 @@ def _preview(store: Store) -> dict[str, str] | None:
     }
 
 
-def _maps(store: Store, records: list[Record], day: date) -> list[Map]:
-    if not records:
-        return []
-    frame = store.contents.layout.frame
-    scale = CELL / max(frame.width, frame.height)
+def _maps(layout: Layout, seen: Seen) -> list[Map]:
+    scale = CELL / max(layout.frame.width, layout.frame.height)
     found = []
-    for name, (measure, form) in METRICS.items():
-        values = {r.box: measure(r) for r in records}
+    for name, (_, form) in METRICS.items():
+        values = seen.means(name)
         known = [v for v in values.values() if isfinite(v)]
         if not known:
             continue
         low, high = min(known), max(known)
         cells = tuple(
             Cell(
-                x=(box.left - frame.left) * scale,
-                y=(box.top - frame.top) * scale,
+                x=(box.left - layout.frame.left) * scale,
+                y=(box.top - layout.frame.top) * scale,
                 width=box.width * scale,
                 height=box.height * scale,
                 colour=_colour((value - low) / (high - low) if high > low else 0.5) if isfinite(value) else "#ddd",
                 title=f"({box.left}, {box.top}): {form.format(value)}",
             )
-            for box, value in values.items()
+            for box, value in ((seen.boxes[place], value) for place, value in values.items())
         )
-        found.append(
-            Map(day, name, form.format(low), form.format(high), cells, frame.width * scale, frame.height * scale)
-        )
+        width, height = layout.frame.width * scale, layout.frame.height * scale
+        found.append(Map(seen.day, name, form.format(low), form.format(high), cells, width, height))
     return found
 
 
@@ -174,31 +213,25 @@ def _colour(share: float) -> str:
     return "#" + "".join(f"{round(v):02x}" for v in mixed)
 
 
-def _days(store: Store, records: list[Record]) -> list[dict[str, Any]]:
-    rows = []
-    for day in store.contents.days:
-        mine = [r for r in records if r.day == day]
-        total = Totals.of(mine)
-        share = {
-            name: total.flags.get(name, 0) / total.pixels if total.pixels else 0.0
-            for name in ("NODATA", "CLOUD", "SHADOW", "SNOW")
-        }
-        rows.append({"day": day, "chunks": len(mine), "scenes": _placed(mine), "share": share})
-    return rows
+def _day(seen: Seen) -> dict[str, Any]:
+    total = seen.totals
+    share = {
+        name: total.flags.get(name, 0) / total.pixels if total.pixels else 0.0
+        for name in ("NODATA", "CLOUD", "SHADOW", "SNOW")
+    }
+    return {"day": seen.day, "chunks": total.chunks, "scenes": _placed(seen), "share": share}
 
 
-def _placed(records: list[Record]) -> list[str]:
+def _placed(seen: Seen) -> list[str]:
     """Scenes of a day, each with where it lies beside its reference if that was looked at."""
-    shifts = {scene: found for r in records for scene, found in r.shifts.items()}
     told = []
-    for scene in sorted({scene for r in records for scene in r.scenes}):
-        east, south, confidence = shifts.get(scene, (0.0, 0.0, 0.0))
+    for scene in sorted(seen.scenes):
+        east, south, confidence = seen.shifts.get(scene, (0.0, 0.0, 0.0))
         told.append(f"{scene} ({east:+.1f} m east, {south:+.1f} m south of its reference)" if confidence else scene)
     return told
 
 
-def _bands(store: Store, records: list[Record]) -> list[dict[str, Any]]:
-    total = Totals.of(records)
+def _bands(store: Store, total: Totals) -> list[dict[str, Any]]:
     rows = []
     for band in store.contents.bands:
         pair, before = total.consistency.get(band), total.before.get(band)
@@ -210,37 +243,27 @@ def _bands(store: Store, records: list[Record]) -> list[dict[str, Any]]:
 def _cards(store: Store) -> list[Card]:
     """The cards of the weights that a store holds."""
     keys = sorted(entry.key for entry in store.objects.entries(WEIGHTS) if entry.key.endswith(".json"))
-    with TemporaryDirectory() as folder:
-        files = [Path(folder) / Path(key).name for key in keys]
-        for key, file in zip(keys, files, strict=True):
-            file.write_bytes(store.objects.get(key) or b"")
-        return [read_card(file) for file in files]
+    return [card_of(said, key) for key, said in store.objects.each(keys) if said]
 
 
-def _weights(store: Store, records: list[Record]) -> list[dict[str, Any]]:
+def _weights(store: Store, seen: Sequence[Seen]) -> list[dict[str, Any]]:
     """The weights of every day, and what adapting them came to where they were."""
     cards = _cards(store)
     rows = []
-    for day in store.contents.days:
-        used = sorted({r.weights for r in records if r.day == day and r.weights})
-        told = [lessons(card) for card in cards if card.sha256 in used and set(card.scenes) & _scenes(records, day)]
+    for one in seen:
+        used = sorted(one.weights)
+        told = [lessons(card) for card in cards if card.sha256 in used and set(card.scenes) & one.scenes]
         if used:
-            rows.append({"day": day, "hash": ", ".join(w[:12] for w in used), "told": "; ".join(dict.fromkeys(told))})
+            hashes = ", ".join(w[:12] for w in used)
+            rows.append({"day": one.day, "hash": hashes, "told": "; ".join(dict.fromkeys(told))})
     return rows
 
 
-def _scenes(records: list[Record], day: date) -> set[str]:
-    return {scene for r in records if r.day == day for scene in r.scenes}
-
-
-def _readings(records: list[Record]) -> dict[str, list[str]]:
-    """Ways in which pixels came, each with the bands that came so."""
-    ways: dict[str, set[str]] = {}
-    for record in records:
-        for band, outcomes in record.readings.items():
-            for outcome in outcomes:
-                ways.setdefault(outcome, set()).add(band)
-    return {way: sorted(bands) for way, bands in sorted(ways.items())}
+def _note(record: Record, ways: dict[str, set[str]]) -> None:
+    """Note the ways in which pixels came, each with the bands that came so."""
+    for band, outcomes in record.readings.items():
+        for outcome in outcomes:
+            ways.setdefault(outcome, set()).add(band)
 
 
 def _inputs(store: Store) -> list[tuple[list[str], int]]:

@@ -2,17 +2,28 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from itertools import groupby
 from math import nan
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
 from pipeline.metrics import AngleSums, BandSums, PairSums, ergas
 from pipeline.record import Failure, Record
-from pipeline.store import Store
+from pipeline.store import Contents, Store
+
+STRIP = 64
+"""Rows and columns of chunks whose metrics are kept together."""
+
+WHOLE = ("valid_fraction", "cloud_fraction", "seconds", "peak_memory", "failures")
+"""Metrics of a chunk."""
+
+EACH = ("mean", "std", "consistency_rmse", "consistency_bias", "consistency_correlation", "rmse_before_projection")
+"""Metrics of a chunk band by band."""
 
 
 @dataclass
@@ -45,23 +56,32 @@ class Totals:
         """The totals of records; the order does not matter."""
         total = cls()
         for record in records:
-            total.chunks += 1
-            total.pixels += record.pixels
-            total.peak_memory = max(total.peak_memory, record.peak_memory)
-            total.failures |= set(record.failures)
-            for name, count in record.flags.items():
-                total.flags[name] = total.flags.get(name, 0) + count
-            for name, seconds in record.seconds.items():
-                total.seconds[name] = total.seconds.get(name, 0.0) + seconds
-            for band, single in record.bands.items():
-                total.bands[band] = total.bands.get(band, BandSums()) + single
-            for band, pair in record.consistency.items():
-                total.consistency[band] = total.consistency.get(band, PairSums()) + pair
-            for band, pair in record.before.items():
-                total.before[band] = total.before.get(band, PairSums()) + pair
-            for name, angle in record.angles.items():
-                total.angles[name] = total.angles.get(name, AngleSums()) + angle
+            total.add(record)
         return total
+
+    def add(self, record: Record) -> None:
+        """Count a record in."""
+        self.chunks += 1
+        self.pixels += record.pixels
+        self.peak_memory = max(self.peak_memory, record.peak_memory)
+        self.failures |= set(record.failures)
+        for name, count in record.flags.items():
+            self.flags[name] = self.flags.get(name, 0) + count
+        for name, seconds in record.seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+        for band, single in record.bands.items():
+            self.bands[band] = self.bands.get(band, BandSums()) + single
+        for band, pair in record.consistency.items():
+            self.consistency[band] = self.consistency.get(band, PairSums()) + pair
+        for band, pair in record.before.items():
+            self.before[band] = self.before.get(band, PairSums()) + pair
+        for name, angle in record.angles.items():
+            self.angles[name] = self.angles.get(name, AngleSums()) + angle
+
+    @property
+    def clear(self) -> int:
+        """Pixels with a value and without clouds."""
+        return self.pixels - sum(self.flags.get(name, 0) for name in ("NODATA", "CLOUD", "CIRRUS"))
 
     def ergas(self, inputs: Iterable[tuple[Iterable[str], int]], resolution: int) -> dict[str, float]:
         """ERGAS of the comparison with the measurement, for each input given as its bands and their resolution."""
@@ -73,42 +93,79 @@ class Totals:
         return found
 
 
-def current(store: Store) -> list[Record]:
-    """The records of the store's own chunks; those of partial cores that have grown since are left out."""
-    boxes = {chunk.core for chunk in store.contents.layout.chunks()}
-    latest = {(r.day, r.box): r for r in store.ledger.records() if r.box in boxes}
-    return list(latest.values())
+def current(store: Store) -> Iterator[Record]:
+    """The records of the store's own chunks, day by day, row by row; those of partial cores that have grown since are left
+    out. However many there are, a few are held at once."""
+    return (record for day in store.contents.days for record in current_on(store, day))
+
+
+def current_on(store: Store, day: date) -> Iterator[Record]:
+    """The same of one day."""
+    layout = store.contents.layout
+    keys = {layout.place(box): key for box, key in store.ledger.places(day) if layout.cuts(box)}
+    return store.ledger.read(keys[place] for place in sorted(keys))
+
+
+def count(store: Store) -> int:
+    """How many records ``current`` gives; by listing alone."""
+    cuts = store.contents.layout.cuts
+    return sum(cuts(box) for day in store.contents.days for box, _ in store.ledger.places(day))
 
 
 def fold(store: Store) -> None:
-    """Write the metric arrays of a store from its ledger: one value a chunk, NaN where none is known."""
-    layout, days, bands = store.contents.layout, store.contents.days, store.contents.bands
-    place = {chunk.core: (chunk.row, chunk.col) for chunk in layout.chunks()}
-    shape = (len(days), layout.rows, layout.cols)
-    chunk_dims, band_dims = ("time", "chunk_y", "chunk_x"), ("time", "chunk_y", "chunk_x", "band")
-    whole = ("valid_fraction", "cloud_fraction", "seconds", "peak_memory", "failures")
-    each = ("mean", "std", "consistency_rmse", "consistency_bias", "consistency_correlation", "rmse_before_projection")
-    single: dict[str, NDArray] = {name: np.full(shape, nan) for name in whole}
-    by_band: dict[str, NDArray] = {name: np.full((*shape, len(bands)), nan) for name in each}
-    for record in current(store):
-        at = (days.index(record.day), *place[record.box])
-        single["valid_fraction"][at] = record.valid / record.pixels
-        single["cloud_fraction"][at] = record.flags.get("CLOUD", 0) / record.pixels
-        single["seconds"][at] = sum(record.seconds.values())
-        single["peak_memory"][at] = record.peak_memory
-        single["failures"][at] = len(record.failures)
+    """Write the metric arrays of a store from its ledger: one value a chunk, NaN where none is known.
+
+    Some rows of chunks are held at once.
+    """
+    layout, contents, state = store.contents.layout, store.contents, store.ledger.state()
+    with store.new_group("metrics", {"ledger": state}) as group:
+        arrays = {name: _array(group, name, contents) for name in (*WHOLE, *EACH)}
+        for time, day in enumerate(contents.days):
+            strips = groupby(current_on(store, day), lambda record: layout.place(record.box)[0] // STRIP)
+            for strip, records in strips:
+                rows = slice(strip * STRIP, min((strip + 1) * STRIP, layout.rows))
+                for name, values in _metrics(contents, rows, records).items():
+                    arrays[name][time, rows] = values
+
+
+def _array(group: zarr.Group, name: str, contents: Contents) -> zarr.Array:
+    """An array for a metric, without a value yet."""
+    layout, bands = contents.layout, len(contents.bands)
+    shape, chunks = (
+        (len(contents.days), layout.rows, layout.cols),
+        (1, min(STRIP, layout.rows), min(STRIP, layout.cols)),
+    )
+    by_band = name in EACH
+    return group.create_array(
+        name,
+        shape=(*shape, bands) if by_band else shape,
+        chunks=(*chunks, bands) if by_band else chunks,
+        dtype="float64",
+        fill_value=nan,
+        dimension_names=("time", "chunk_y", "chunk_x", "band")[: 4 if by_band else 3],
+    )
+
+
+def _metrics(contents: Contents, rows: slice, records: Iterable[Record]) -> dict[str, NDArray[np.float64]]:
+    """Every metric over some rows of chunks on one day, (rows, cols) or (rows, cols, bands)."""
+    shape, bands = (rows.stop - rows.start, contents.layout.cols), contents.bands
+    found = {name: np.full(shape, nan) for name in WHOLE} | {name: np.full((*shape, len(bands)), nan) for name in EACH}
+    for record in records:
+        row, col = contents.layout.place(record.box)
+        at = row - rows.start, col
+        found["valid_fraction"][at] = record.valid / record.pixels
+        found["cloud_fraction"][at] = record.flags.get("CLOUD", 0) / record.pixels
+        found["seconds"][at] = sum(record.seconds.values())
+        found["peak_memory"][at] = record.peak_memory
+        found["failures"][at] = len(record.failures)
         for index, band in enumerate(bands):
             pair = record.consistency.get(band, PairSums())
             before = record.before.get(band, PairSums())
             own = record.bands[band]
             values = (own.mean, own.std, pair.rmse, pair.bias, pair.correlation, before.rmse)
-            for name, value in zip(each, values, strict=True):
-                by_band[name][(*at, index)] = value
-    state = store.ledger.state()
-    arrays = {name: (chunk_dims, values) for name, values in single.items()}
-    store.write_group(
-        "metrics", arrays | {name: (band_dims, values) for name, values in by_band.items()}, {"ledger": state}
-    )
+            for name, value in zip(EACH, values, strict=True):
+                found[name][(*at, index)] = value
+    return found
 
 
 def folded(store: Store) -> bool:
@@ -137,11 +194,9 @@ def digest(store: Store) -> str:
                 hashed.update(np.ascontiguousarray(strip).tobytes())
         for top in range(rows.start, rows.stop, height):
             hashed.update(np.ascontiguousarray(flags[time, top : min(top + height, rows.stop), cols]).tobytes())
-    by_day: dict[date, list[Record]] = {}
-    for record in current(store):
-        by_day.setdefault(record.day, []).append(record)
-    for day, records in sorted(by_day.items()):
-        total = Totals.of(records)
-        sums = {band: asdict(s) for band, s in total.bands.items()}
-        hashed.update(json.dumps([str(day), total.pixels, total.flags, sums], sort_keys=True).encode())
+    for day in contents.days:
+        total = Totals.of(current_on(store, day))
+        if total.chunks:
+            sums = {band: asdict(s) for band, s in total.bands.items()}
+            hashed.update(json.dumps([str(day), total.pixels, total.flags, sums], sort_keys=True).encode())
     return hashed.hexdigest()
