@@ -58,10 +58,10 @@ model: light
 # harmonise: {{platform: sentinel-2a, coregister: check}}   # steps that make dates comparable; all off by default
 #   nbar: true needs bands: without B01 and B09, and items that state the angles of sun and view
 
-grid: {{crs: auto, resolution: 10}}
+grid: {{crs: auto, resolution: 10}}   # zones: each fuses every UTM zone on its own pixels and lays them together on crs
 chunk: 1200             # pixels; larger reads less, smaller needs less memory; a network works in tiles of 600
-cluster: local          # or {{kind: local, workers: 2}}
-out: runs/berlin.zarr
+cluster: local          # or {{kind: local, workers: 2, memory: 8 GB}}; cuda, slurm, kubernetes, tcp://host:port, tls://host:port
+out: runs/berlin.zarr   # or s3://bucket/berlin.zarr; credentials and endpoint from the environment (AWS_*)
 """
 
 
