@@ -27,10 +27,12 @@ PROGRESS = 3
 
 
 @pytest.fixture(scope="module")
-def field(tmp_path_factory):
+def field(archive, tmp_path_factory):
     """An archive large enough for all kills."""
+    if KILLS <= 10:
+        return archive
     folder = tmp_path_factory.mktemp("field")
-    simulate(folder, size=600 if KILLS <= 10 else 1200, dates=2, clouds=0.1, seed=3)
+    simulate(folder, size=1200, dates=2, clouds=0.1, seed=3)
     return folder
 
 
@@ -67,7 +69,8 @@ def test_workers_and_client_are_killed_and_nothing_shows(field, tmp_path, go):
 
 
 def _raw(archive, out):
-    return specification(archive, out, chunk=60, time="2024-06", cluster={"kind": "local", "workers": 2})
+    days = "2024-06-01" if KILLS <= 10 else "2024-06"
+    return specification(archive, out, chunk=60, time=days, cluster={"kind": "local", "workers": 2})
 
 
 def _start(path):
