@@ -24,12 +24,12 @@ from pipeline.ledger import Ledger
 from pipeline.record import Failure, Record
 from pipeline.scene import touching
 from pipeline.store import ZONES, Store, contents_of
-from pipeline.zones import SUPPORT, Piece, Zone, pieces
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from pipeline.engine import Outcome
+    from pipeline.zones import Piece
 
 
 def parts(prepared: Prepared) -> tuple[Prepared, ...]:
@@ -40,6 +40,8 @@ def parts(prepared: Prepared) -> tuple[Prepared, ...]:
 
 def _part(prepared: Prepared, crs: str) -> Prepared | None:
     """A zone of a region: what of the area lies in its scenes, on their own pixels; ``None`` where nothing does."""
+    from pipeline.zones import SUPPORT  # here, for it reads files: what is done already loads none of that
+
     job = replace(prepared.job, mosaic=0, clip=None)
     lattice = replace(job.layout.lattice, crs=crs)
     own = [scene for scene in prepared.scenes if native(scene) == crs]
@@ -107,7 +109,7 @@ def mosaic(
     """
     from pipeline.engine import Outcome
     from pipeline.flight import fly
-    from pipeline.zones import lay_into
+    from pipeline.zones import Zone, lay_into, pieces
 
     store = Store(prepared.spec.out)
     job = replace(prepared.job, layout=store.contents.layout)
@@ -117,7 +119,7 @@ def mosaic(
     computed, held, stop = 0, 0, None
     done = store.ledger.done()
 
-    def todo() -> Iterator[Piece]:
+    def todo() -> "Iterator[Piece]":
         nonlocal held
         for piece in pieces(job, store.contents.days, zones):
             if piece.waits:
@@ -153,7 +155,7 @@ def mosaic(
     )
 
 
-def _told(piece: Piece, record: Record) -> Done:
+def _told(piece: "Piece", record: Record) -> Done:
     """A chunk of a mosaic as an event."""
     return Done(
         task=piece.name,
