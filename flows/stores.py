@@ -130,11 +130,16 @@ def export(
 
 
 def open_store(where: str | Path) -> "Store":
-    from pipeline.store import Store
+    from pipeline.store import GROWING, Store
 
     if not Store.exists(where):
         raise Refused(f"there is no store at {where}; 'fusecube run SPEC' makes one.")
-    return Store(where)
+    store = Store(where)
+    if store.objects.exists(GROWING):
+        raise Refused(
+            f"{where} is being grown, or its run was killed over it; run its specification again, which ends it."
+        )
+    return store
 
 
 def warn_unfinished(store: "Store") -> None:

@@ -61,6 +61,10 @@ class Ledger:
         """Keep why a chunk could not be finished, until it is tried again."""
         self.objects.put(f"{_place(day, box)}/{TROUBLE}", reason.encode())
 
+    def forget_troubles(self) -> None:
+        """Take away all reasons: the next run knows better."""
+        self.objects.delete(entry.key for entry in self.objects.entries(FOLDER) if entry.key.endswith(TROUBLE))
+
     def troubles(self) -> dict[str, str]:
         """Day and place of the chunks that could not be finished, with the reason."""
         found = sorted(e.key for e in self.objects.entries(FOLDER) if e.key.endswith(TROUBLE))

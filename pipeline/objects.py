@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import obstore
@@ -25,17 +25,33 @@ from obstore.store import LocalStore, S3Store
 
 from pipeline.errors import Refused, StoreFull
 
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
 FULL = ("os error 28", "os error 122", "os error 27", "507 Insufficient Storage", "XMinioStorageFull", "QuotaExceeded")
 """What a disk or a server says that takes no more."""
 
-REFUSALS = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "status code: 401", "code: 403")
+REFUSALS = (
+    "AccessDenied",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "status code: 401",
+    "code: 403",
+)
 """What a server says to credentials that it does not take."""
 
 AT_ONCE = 16
 """Objects that are read or copied at the same time."""
 
-TIMEOUT = "30 seconds"
-RETRIES = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+CONNECTED = timedelta(seconds=10)
+"""Time for a server to take a connection."""
+
+ANSWERED = timedelta(minutes=5)
+"""Time for a request and its answer: shards are tens of megabytes, and networks differ."""
+
+RETRIES: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+"""How often a request is made again, and how long after the first."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +124,15 @@ class Objects:
             obstore.put(self._writing(), key, data)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object where there is none; whether it was written: of several at once, one is."""
+        """Write an object where there is none; whether it was written: of several at once, with bytes of their own, one is."""
         with self._told():
             try:
                 obstore.put(self._writing(), key, data, mode="create")
+                return True
             except (AlreadyExistsError, FileExistsError):
-                return False
-            return True
+                pass
+        # a server whose answer was lost is asked again, and then has these very bytes
+        return self.folder is None and self.get(key) == data
 
     def each(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Keys with their objects, as ``get`` gives them, in order; some are read ahead."""
@@ -190,7 +208,9 @@ class Objects:
         """Errors of the library by their names, in one line."""
         try:
             yield
-        except (BaseError, FileNotFoundError) as error:
+        except (BaseError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the system's own
             raise named(error, self.where) from None
 
 
@@ -206,7 +226,9 @@ def place(where: "str | Path") -> "Path | str":
             raise Refused(f"'{text}' names no place in a bucket; write it such as s3://bucket/berlin.zarr.")
         return f"s3://{parts.netloc}/{name}".rstrip("/")
     if "://" in text or text.startswith("s3:/"):
-        raise Refused(f"'{text.split('@')[-1]}' is no place for a store: name a folder of this machine, or s3://bucket/name.")
+        raise Refused(
+            f"'{text.split('@')[-1]}' is no place for a store: name a folder of this machine, or s3://bucket/name."
+        )
     return Path(where)
 
 
@@ -215,12 +237,17 @@ def named(error: Exception, where: str) -> OSError:
     said = " ".join(str(error).split()).partition("Debug source")[0]
     if any(sign in said for sign in FULL):
         return StoreFull(errno.ENOSPC, "no space is left for the store", where)
+    system = re.search(r"\(os error (\d+)\)", said)
+    if system:
+        return OSError(int(system[1]), os.strerror(int(system[1])).lower(), where)
     if "NoSuchBucket" in said:
         return OSError(f"there is no bucket for {where}; make it, or name another place.")
     if "169.254.169.254" in said or "redential" in said:
         return OSError(f"there are no credentials for {where}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
     if any(sign in said for sign in REFUSALS):
-        return OSError(f"{where} may not be read or written with these credentials; see that they are those of the bucket.")
+        return OSError(
+            f"{where} may not be read or written with these credentials; see that they are those of the bucket."
+        )
     if "builder error" in said:
         return OSError(f"{where} would be reached without encryption; give AWS_ENDPOINT_URL as https://….")
     code = re.search(r"status code: (\d+ [\w ]+)", said)
@@ -242,5 +269,5 @@ def _bucket(address: str, environment: tuple[tuple[str, str], ...]) -> S3Store:
     """A prefix of a bucket; connections are kept, as long as the environment that credentials come from is the same."""
     endpoint = dict(environment).get("AWS_ENDPOINT_URL", "")
     loopback = urlsplit(endpoint).hostname in ("127.0.0.1", "localhost", "::1")
-    options: dict[str, Any] = {"allow_http": True} if loopback else {}
-    return S3Store.from_url(address, client_options={"timeout": TIMEOUT, **options}, retry_config=RETRIES)
+    options: ClientConfig = {"connect_timeout": CONNECTED, "timeout": ANSWERED, "allow_http": loopback}
+    return S3Store.from_url(address, client_options=options, retry_config=RETRIES)
