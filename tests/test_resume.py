@@ -74,37 +74,6 @@ def test_new_days_are_added_to_a_store(archive, tmp_path, go):
     assert digest(store) == digest(both)
 
 
-def test_interrupted_growth_leaves_one_of_the_two_stores(archive, tmp_path, go):
-    from pipeline.growth import mend
-
-    store, _ = go(specification(archive, tmp_path / "a.zarr"))
-    before = digest(store)
-    (tmp_path / "a.zarr.growing").mkdir()  # killed while the grown store was being made
-    mend(store.path)
-    assert not (tmp_path / "a.zarr.growing").exists()
-    store.path.rename(tmp_path / "a.zarr.grown-from")  # killed between the two renames
-    mend(store.path)
-    assert digest(Store(store.path)) == before
-
-
-def test_a_store_that_was_half_made_is_made_again(archive, tmp_path, go, monkeypatch):
-    import pytest
-
-    import pipeline.store
-
-    raw = specification(archive, tmp_path / "a.zarr")
-    with monkeypatch.context() as broken:
-        broken.setattr(pipeline.store, "_coordinates", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
-        with pytest.raises(RuntimeError, match="killed"):
-            go(raw)
-    assert not (tmp_path / "a.zarr").exists()
-    path = tmp_path / "spec.yaml"
-    path.write_text(yaml.safe_dump(raw))
-    found = fusecube("run", path)
-    assert found.returncode == 0, found.stderr
-    assert fusecube("status", tmp_path / "a.zarr").returncode == 0
-
-
 def test_killed_after_the_last_chunk(archive, tmp_path, go):
     raw = specification(archive, tmp_path / "a.zarr")
     store, _ = go(raw)

@@ -5,6 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -21,7 +22,7 @@ from pipeline.errors import Refused
 from pipeline.ledger import Ledger
 from pipeline.objects import Objects
 from pipeline.store import Store
-from pipeline.summary import digest
+from pipeline.summary import current, digest
 
 AREA = {"bbox": [13.55, 52.3, 13.59, 52.32]}
 
@@ -56,7 +57,7 @@ def test_a_store_in_a_bucket_holds_what_one_in_a_folder_holds(archive, tmp_path,
     _, text = said("report", where, "--out", tmp_path / "a.html")
     page, same = (tmp_path / "a.html").read_text(), tmp_path / "b.html"
     said("report", folder.path, "--out", same)
-    assert "8" in page and len(page) == pytest.approx(len(same.read_text()), rel=0.02)
+    assert len(page) == pytest.approx(len(same.read_text()), rel=0.02)
     code, text = said("export", where, tmp_path / "cogs")
     assert code == 0, text
     with rasterio.open(tmp_path / "cogs" / "2024-06-01-reflectance.tif") as file:
@@ -68,7 +69,7 @@ def test_a_store_in_a_bucket_holds_what_one_in_a_folder_holds(archive, tmp_path,
 
 
 def test_killed_midway_and_run_again(archive, tmp_path, cloud, go):
-    raw = {"chunk": 60, "time": "2024-06", "model": "identity", "area": AREA}
+    raw = {"chunk": 120, "time": "2024-06", "model": "identity", "area": AREA}
     undisturbed, _ = go(specification(archive, tmp_path / "undisturbed.zarr", **raw))
     where = cloud.at("killed.zarr")
     path = tmp_path / "spec.yaml"
@@ -80,7 +81,7 @@ def test_killed_midway_and_run_again(archive, tmp_path, cloud, go):
         stderr=subprocess.DEVNULL,
     )
     ledger, deadline = Ledger(where), time.monotonic() + 120
-    while len(ledger.done()) < 5:
+    while len(ledger.done()) < 3:
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline, "the run did not get going"
         time.sleep(0.02)
@@ -88,7 +89,7 @@ def test_killed_midway_and_run_again(archive, tmp_path, cloud, go):
     process.wait()
     held = {entry.key: entry.modified for entry in ledger.objects.entries("ledger")}
     expected = sum(1 for _ in Store(where).contents.layout.chunks()) * 2
-    assert 5 <= len(held) < expected
+    assert 3 <= len(held) < expected
     again = fusecube("run", path)
     assert again.returncode == 0, again.stderr
     assert f"{expected - len(held)} chunks to do, {len(held)} done" in again.stdout
@@ -101,7 +102,10 @@ def test_killed_midway_and_run_again(archive, tmp_path, cloud, go):
 
 @pytest.mark.parametrize(
     ("status", "told", "full"),
-    [("503 Slow Down", "the server of the store answers 503", False), ("507 Insufficient Storage", "no space is left", True)],
+    [
+        ("503 Slow Down", "the server of the store answers 503", False),
+        ("507 Insufficient Storage", "no space is left", True),
+    ],
 )
 def test_a_server_that_fails_midway_loses_nothing(archive, tmp_path, cloud, go, status, told, full):
     raw = {"chunk": 120, "model": "identity", "area": AREA}
@@ -161,4 +165,36 @@ def test_credentials_stay_where_they_are(bucket):
     carried = pickle.dumps(objects)
     assert SECRET.encode() not in carried
     assert KEY.encode() not in carried
-    assert pickle.loads(carried).where == objects.where
+    assert pickle.loads(carried).where == objects.where  # noqa: S301  its own
+
+
+def test_adapted_weights_are_kept_in_the_bucket_and_found_again(
+    archive, tmp_path, cloud, go, weights, monkeypatch, one_thread
+):
+    raw = {
+        "model": "light",
+        "weights": str(weights),
+        "adapt": 3,
+        "chunk": 300,
+        "precision": "float32",
+        "bands": ["B05"],
+    }
+    folder, _ = go(specification(archive, tmp_path / "a.zarr", **raw))
+    where = cloud.at("adapted.zarr")
+    store, result = go(specification(archive, where, **raw))
+    assert (result.computed, result.complete) == (4, True)
+    names = sorted(entry.key.rpartition(".")[2] for entry in store.objects.entries("weights"))
+    assert names == ["json", "safetensors"]
+    assert {record.weights for record in current(store)} == {record.weights for record in current(folder)}
+    assert digest(store) == digest(folder)
+    _, result = go(specification(archive, where, **raw))
+    assert (result.computed, result.held) == (0, 4), "the same weights are not taught again"
+    (key,) = (entry.key for entry in store.objects.entries("weights") if entry.key.endswith(".safetensors"))
+    (name,) = {record.weights for record in current(store)}
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # as another machine would
+    copy = store.local(key, name)
+    assert copy.read_bytes() == (folder.path / key).read_bytes()
+    with pytest.raises(Refused, match="does not hold weights/.* as it was"):
+        store.local(key, "0" * 64)
+    cloud.fail("403 Forbidden")
+    assert store.local(key, name) == copy, "it is there"
