@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from obstore.exceptions import BaseError
 
 from flows import networks, stores
 from flows.terminal import Changes, bar, complain, out, say, wait
 from pipeline import __version__
 from pipeline.errors import Refused, StoreFull
+from pipeline.objects import named
 
 if TYPE_CHECKING:
     from flows.prepare import Prepared
@@ -57,6 +59,9 @@ def main() -> None:
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
         complain(f"fusecube: {error.strerror or error}{place}")
+        sys.exit(1)
+    except BaseError as error:
+        complain(f"fusecube: {named(error, 'the store')}")
         sys.exit(1)
     except KeyboardInterrupt:
         complain("fusecube: stopped; run again to go on.")

@@ -58,6 +58,12 @@ def test_a_store_in_a_bucket_holds_what_one_in_a_folder_holds(archive, tmp_path,
     page, same = (tmp_path / "a.html").read_text(), tmp_path / "b.html"
     said("report", folder.path, "--out", same)
     assert len(page) == pytest.approx(len(same.read_text()), rel=0.02)
+    cloud.fail("503 Slow Down", only="/reflectance/c/")
+    down = fusecube("digest", where)
+    assert down.returncode == 1
+    assert "the server of the store answers 503" in down.stderr
+    assert "Traceback" not in down.stderr
+    cloud.recover()
     code, text = said("export", where, tmp_path / "cogs")
     assert code == 0, text
     with rasterio.open(tmp_path / "cogs" / "2024-06-01-reflectance.tif") as file:
