@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.ledger import Ledger
 from pipeline.objects import Objects
 from pipeline.store import GROWING, Contents, Store, describe, store_errors
 
@@ -75,6 +76,7 @@ def _finish(objects: Objects, stage: str, target: Contents) -> None:
         objects.copy((key, key.removeprefix(f"{DRAFT}/")) for key in _keys(objects, DRAFT))
         _mark(objects, "documents", target)
     objects.clear("metrics")  # of other chunks; the run folds them anew
+    Ledger(objects).forget_troubles()  # of cores that were partial, perhaps; the next run knows better
     describe(objects, target)
     _clear(objects)
 
