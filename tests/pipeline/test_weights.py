@@ -91,7 +91,7 @@ def test_a_changed_byte_is_refused(file):
     with pytest.raises(Refused, match=r"weights mine\.safetensors have changed.*put the right file back, or train"):
         build(model)
     file.unlink()
-    with pytest.raises(Refused, match=r"mine\.safetensors have changed"):
+    with pytest.raises(Refused, match=r"mine\.safetensors are not on this machine"):
         build(model)
 
 
