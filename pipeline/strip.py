@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import date
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from distributed import get_worker
 
@@ -21,7 +21,7 @@ from pipeline.events import Done, Trouble
 from pipeline.fuse import Read, apply_model, finish, read_chunk
 from pipeline.job import Task, key
 from pipeline.lattice import Box
-from pipeline.lease import Superseded, guard
+from pipeline.lease import Superseded
 from pipeline.memory import release_memory
 from pipeline.post import Post
 from pipeline.record import Failure, Record
@@ -43,7 +43,7 @@ def fuse_strip(name: str, strip: Sequence[Task]) -> list[Done | Trouble]:
     Raises ``StoreFull`` where no space is left and ``Superseded`` where another run has taken the store.
     """
     worker = get_worker()
-    line = Line(worker.plugins[name], worker.address)
+    line = Line(cast(Post, worker.plugins[name]), worker.address)
     found = []
     for event in line.fused(strip):
         worker.log_event(name, plain(event))
@@ -104,9 +104,8 @@ class Line:
         fused = finish(self.post.job, task, *applied)
         store, start = self.post.store, time.perf_counter()
         with store_errors():
-            guard(store.objects, self.post.lease)
-            store.ledger.drop(task.day, task.chunk.core)
-            store.write(task.chunk, task.day, fused.numbers, fused.flags)
+            with store.ledger.changing(task.day, task.chunk.core, self.post.lease):
+                store.write(task.chunk, task.day, fused.numbers, fused.flags)
             now = time.perf_counter()
             record = replace(
                 fused.record,

@@ -27,7 +27,6 @@ from pipeline import __version__
 from pipeline.flags import Flag
 from pipeline.job import Job, fingerprint
 from pipeline.lattice import Box, Chunk, Lattice, Layout
-from pipeline.lease import guard
 from pipeline.measure import band_sums, flag_counts, pixel_digest
 from pipeline.memory import peak_memory
 from pipeline.record import Failure, Record
@@ -160,9 +159,8 @@ def lay_into(where: str, job: Job, zones: Sequence[Zone], lease: int, piece: Pie
     between = time.perf_counter()
     store = Store(where)
     with store_errors():
-        guard(store.objects, lease)
-        store.ledger.drop(piece.day, piece.chunk.core)
-        store.write(piece.chunk, piece.day, laid.numbers, laid.flags)
+        with store.ledger.changing(piece.day, piece.chunk.core, lease):
+            store.write(piece.chunk, piece.day, laid.numbers, laid.flags)
         end = time.perf_counter()
         record = _record(job, piece, laid, {"mosaic": round(between - start, 4), "write": round(end - between, 4)})
         store.ledger.put(record)
