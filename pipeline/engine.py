@@ -21,8 +21,8 @@ from pipeline.device import Equipment
 from pipeline.errors import Refused, StoreFull
 from pipeline.events import Done, Trouble
 from pipeline.job import Job, Task
-from pipeline.ledger import Ledger
 from pipeline.lease import Superseded
+from pipeline.ledger import Ledger
 from pipeline.post import Post
 from pipeline.record import Failure
 from pipeline.strip import event, fuse_strip, one_line
@@ -256,17 +256,17 @@ class _Stream:
             self._give_up(strip, error)
         except FutureCancelledError:
             self.again.extend(strip.values())
-        except KilledWorker as error:
-            self._killed(strip, error)
+        except KilledWorker:
+            self._killed(strip)
         except Exception as error:  # noqa: BLE001  a strip that cannot even begin is told chunk by chunk
             self._give_up(strip, error)
 
-    def _killed(self, strip: dict[str, Task], error: BaseException) -> None:
+    def _killed(self, strip: dict[str, Task]) -> None:
         """Workers died over a strip: try its chunks one by one, and blame the one that does it again."""
         if len(strip) > 1:
             self.again.extend(strip.values())
             return
-        reason = "every worker that took it died, most likely for want of memory; make chunk: smaller, or give workers more memory"
+        reason = "all workers that took it died, likely for want of memory; make chunk: smaller, or give workers more memory"
         self._give_up(strip, RuntimeError(reason))
 
     def _give_up(self, strip: dict[str, Task], error: BaseException) -> None:

@@ -13,10 +13,10 @@ import torch
 from pipeline.catalog import Query, find_all
 from pipeline.clearness import prepare_clearness
 from pipeline.dates import Clearness
+from pipeline.device import Equipment, Runner
 from pipeline.encoding import ENCODINGS
 from pipeline.errors import Refused
 from pipeline.flags import Flag
-from pipeline.device import Equipment, Runner
 from pipeline.fuse import fuse_chunk
 from pipeline.job import Job, key, targets, tasks
 from pipeline.lattice import Box, Lattice, Layout

@@ -11,10 +11,10 @@ from affine import Affine
 from conftest import specification
 
 import pipeline.registration
-from flows.running import _register
 from flows.prepare import prepare
 from flows.registering import unregistered
 from flows.road import planned
+from flows.running import _register
 from flows.spec import validate
 from pipeline.errors import Refused
 from pipeline.harmonise.nbar import Angles, factor
