@@ -247,7 +247,7 @@ class Store:
             if any("time" in (array.metadata.dimension_names or ()) for _, array in group.arrays()):  # type: ignore[union-attr]
                 _labels(group, self.contents)
             group.attrs.update(dict(attributes))
-            _consolidate(self.objects.zarr())
+            self.consolidate()
 
 
 @contextmanager

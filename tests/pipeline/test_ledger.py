@@ -133,6 +133,7 @@ def test_metrics_of_every_chunk_are_in_its_place_whatever_the_strips(place, monk
     for strip in (1, 64):
         monkeypatch.setattr(summary, "STRIP", strip)
         fold(store)
+        assert folded(store)
         assert folded(Store(place))
         with xr.open_zarr(store.objects.zarr(), group="metrics") as metrics:
             assert metrics["mean"].dims == ("time", "chunk_y", "chunk_x", "band")
