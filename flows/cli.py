@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from obstore.exceptions import BaseError
 
 from flows import networks, stores
 from flows.terminal import Changes, bar, complain, out, say, wait
 from pipeline import __version__
 from pipeline.errors import Refused, StoreFull
-from pipeline.objects import named
 
 if TYPE_CHECKING:
     from flows.prepare import Prepared
@@ -60,8 +58,14 @@ def main() -> None:
         place = f": {error.filename}" if error.filename else ""
         complain(f"fusecube: {error.strerror or error}{place}")
         sys.exit(1)
-    except BaseError as error:
-        complain(f"fusecube: {named(error, 'the store')}")
+    except Exception as error:
+        if "obstore" not in sys.modules:  # what reaches buckets is loaded only where there is one
+            raise
+        from pipeline import objects
+
+        if not isinstance(error, objects.BaseError):
+            raise
+        complain(f"fusecube: {objects.named(error, 'the store')}")
         sys.exit(1)
     except KeyboardInterrupt:
         complain("fusecube: stopped; run again to go on.")
