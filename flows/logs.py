@@ -19,6 +19,10 @@ from pipeline.events import Done, Trouble
 from pipeline.record import Failure
 
 
+OPENING = b'{"'
+"""How every line begins."""
+
+
 class Log:
     """Writes the lines of one run; a log that takes no more is told of once, and the run goes on."""
 
@@ -74,9 +78,9 @@ def logging_to(path: Path | None, run: str) -> Iterator[Log]:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab", buffering=0)  # a line is one write: whole in the file, or not there
         if path.is_file():
             _cut_half_line(path)
+        file = path.open("ab", buffering=0)  # a line is one write: whole in the file, or not there
     except OSError as error:
         raise Refused(f"the log {path} cannot be written: {error.strerror}; name another file with --log.") from None
     with file:
@@ -96,5 +100,7 @@ def _cut_half_line(path: Path) -> None:
                 at = start + newline + 1
                 break
             at = start
-        if at < end:
-            file.truncate(at)
+        file.seek(at)
+        if at < end and not file.read(len(OPENING)).startswith(OPENING):
+            raise Refused(f"{path} is not a log of fusecube; name another file with --log.")
+        file.truncate(at)

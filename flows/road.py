@@ -1,7 +1,7 @@
 """The road of one specification: plan it, run it or go on with it, and what it came to."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,19 +52,24 @@ class Result:
         return not (self.troubles or self.missed or self.full or self.lost)
 
 
-def planned(prepared: Prepared) -> tuple[Job, Plan]:
-    """The job, cut as its store is where there is one, and its plan; raises ``Refused`` for a store of other work."""
+def planned(prepared: Prepared, again: Collection[str] = ()) -> tuple[Job, Plan]:
+    """The job, cut as its store is where there is one, and its plan; raises ``Refused`` for a store of other work.
+
+    ``again`` are keys that are to be taken for not done.
+    """
     path = prepared.spec.out
     if not Store.exists(path):
         if isinstance(path, Path):
             _writable(path)
-        return prepared.job, plan(prepared.job, prepared.scenes, None)
+        return prepared.job, plan(prepared.job, prepared.scenes)
     store = Store(path)
     _same_work(store.contents, prepared, path)
     _same_or_more(store.contents, prepared, path)
     job = replace(prepared.job, layout=store.contents.layout.grown(prepared.job.layout.area))
     job = with_registrations(with_known(job, prepared.scenes, store), prepared.scenes, store)
-    return job, plan(job, prepared.scenes, store.ledger)
+    done = store.ledger.done()
+    done.difference_update(again)
+    return job, plan(job, prepared.scenes, done)
 
 
 def opened(prepared: Prepared, job: Job, work: Plan) -> Store:

@@ -78,6 +78,17 @@ def carry_out(prepared: Prepared, manner: Manner = Manner()) -> None:  # noqa: B
     for warning in prepared.warnings:
         complain(f"warning: {warning}")
     redo = condition(manner.redo, prepared.job.model.output.bands) if manner.redo else None
+    try:
+        ended = _held(prepared, manner, redo)
+    except KeyboardInterrupt:
+        complain("fusecube: stopped; what was finished is kept: run again to go on.")
+        raise typer.Exit(130) from None
+    if not ended.complete:
+        raise typer.Exit(1)
+
+
+def _held(prepared: Prepared, manner: Manner, redo: Condition | None) -> Ended:
+    """Run with the store taken, its log open, and a cluster when one is needed."""
     with ExitStack() as stack:
         cluster = _reached_once(stack, prepared)
         _stood(prepared, redo, cluster)
@@ -87,8 +98,7 @@ def carry_out(prepared: Prepared, manner: Manner = Manner()) -> None:  # noqa: B
         ended = _logged(prepared, redo, Going(lease, log, cluster))
         if ended.changed:
             _shown(Store(prepared.spec.out))
-    if not ended.complete:
-        raise typer.Exit(1)
+    return ended
 
 
 def _stood(prepared: Prepared, redo: Condition | None, cluster: Callable[[], object]) -> None:
@@ -145,7 +155,7 @@ def _logged(prepared: Prepared, redo: Condition | None, going: Going) -> Ended:
     try:
         mend(prepared.spec.out)
         if redo:
-            _redo(prepared, redo, log)
+            _redo(prepared, redo, going)
         ended = _region(prepared, going) if prepared.zones else _fused(prepared, going, "fusing")
     except BaseException as error:
         log.write("end", "error", complete=False, reason=type(error).__name__)
@@ -172,11 +182,16 @@ def _parts(prepared: Prepared) -> list[Prepared]:
     return [part for part in regions.parts(prepared) or (prepared,) if Store.exists(part.spec.out)]
 
 
-def _redo(prepared: Prepared, redo: Condition, log: Log) -> None:
-    """Take away the records of the chunks that are to be computed again."""
+def _redo(prepared: Prepared, redo: Condition, going: Going) -> None:
+    """Take away the records of the chunks that are to be computed again, once nothing refuses to compute them."""
     with wait("looking for chunks"):
-        count = sum(dropped(part, redo) for part in _parts(prepared))
-    log.write("redo", condition=redo.text, chunks=count)
+        keys = [(part, {record.key for record in chosen(part, redo)}) for part in _parts(prepared)]
+    for part, some in keys:
+        if some:
+            affordable(part, *planned(part, again=some))
+            going.cluster()
+    count = sum(dropped(part, redo) for part, some in keys if some)
+    going.log.write("redo", condition=redo.text, chunks=count)
     text = f"{many(count, 'chunk')} where {redo.text}, to be computed again" if count else f"no chunk where {redo.text}"
     say(f"{prepared.spec.out}: {text}")
 

@@ -266,7 +266,9 @@ class _Stream:
         if len(strip) > 1:
             self.again.extend(strip.values())
             return
-        reason = "all workers that took it died, likely for want of memory; make chunk: smaller, or give workers more memory"
+        reason = (
+            "all workers that took it died, likely for want of memory; make chunk: smaller, or give workers more memory"
+        )
         self._give_up(strip, RuntimeError(reason))
 
     def _give_up(self, strip: dict[str, Task], error: BaseException) -> None:

@@ -9,7 +9,6 @@ from datetime import date
 import numpy as np
 
 from pipeline.job import Job, Names, Task, tasks
-from pipeline.ledger import Ledger
 from pipeline.needs import Meter, Needs
 from pipeline.scene import Scene
 
@@ -71,16 +70,16 @@ class Plan:
     """Files that they open."""
 
 
-def plan(job: Job, scenes: Sequence[Scene], ledger: Ledger | None) -> Plan:
-    """The plan of a job, leaving out what the ledger of its store holds."""
+def plan(job: Job, scenes: Sequence[Scene], done: Iterable[str] = ()) -> Plan:
+    """The plan of a job, leaving out the work whose keys are done."""
     meter, days = Meter(job), dict[date, bool]()
-    todo = Todo(job, tuple(scenes), Keys(ledger.done()) if ledger else Keys())
+    todo = Todo(job, tuple(scenes), Keys(done))
     every = count = 0
-    for task, done in _judged(job, scenes, todo.finished):
+    for task, over in _judged(job, scenes, todo.finished):
         every += 1
-        count += not done
-        days[task.day] = days.get(task.day, False) or not done
-        meter.add(task, not done)
+        count += not over
+        days[task.day] = days.get(task.day, False) or not over
+        meter.add(task, not over)
     left = tuple(day for day, some in days.items() if some)
     return Plan(
         todo=replace(todo, count=count, days=left),

@@ -91,6 +91,17 @@ def test_a_condition_that_chooses_nothing(both_days, tmp_path, text, code, sente
     assert written(store) == before
 
 
+@pytest.mark.parametrize("change", ["cluster.memory=50 MB", "cluster=tcp://127.0.0.1:1"])
+def test_a_run_that_is_refused_has_dropped_nothing(both_days, tmp_path, change):
+    raw, store = both_days
+    before = written(store)
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    found = fusecube("run", path, "--redo", CONDITION, "--set", change)
+    assert found.returncode == 2, found.stderr
+    assert written(store) == before
+
+
 def test_a_store_that_is_not_there_is_not_made_for_it(archive, tmp_path):
     path = tmp_path / "spec.yaml"
     path.write_text(yaml.safe_dump(specification(archive, tmp_path / "a.zarr")))

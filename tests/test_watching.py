@@ -150,6 +150,15 @@ def test_log_goes_on_after_whatever_was_left(tmp_path, left):
     assert events == ["whole"] * left.count(b"whole") + ["run"]
 
 
+@pytest.mark.parametrize("other", [b"flow: sharpen", b"a: 1\nb: 2"])
+def test_a_file_that_is_no_log_is_left_alone(tmp_path, other):
+    path = tmp_path / "my.yaml"
+    path.write_bytes(other)
+    with pytest.raises(Refused, match="is not a log of fusecube"), logging_to(path, "abc"):
+        pass
+    assert path.read_bytes() == other
+
+
 def test_log_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(Refused, match="name another file with --log"), logging_to(tmp_path, "abc"):
         pass

@@ -46,24 +46,18 @@ def _scenes(tiles: int, days: int) -> Iterator[Scene]:
                 yield Scene(name, "sentinel-2", "L2A", when, degrees, "EPSG:32633", extent, assets, 0.0, tile=name)
 
 
-class Held:
-    """A ledger that holds every chunk of a job, its keys counted out as a store's are."""
-
-    def __init__(self, job: Job, scenes: list[Scene]) -> None:
-        names = Names(job)
-        self._keys = {names.key(task) for task in tasks(job, scenes)}
-
-    def done(self) -> set[str]:
-        """Keys."""
-        return self._keys
+def keys(job: Job, scenes: list[Scene]) -> set[str]:
+    """The keys of a ledger that holds every chunk of a job."""
+    names = Names(job)
+    return {names.key(task) for task in tasks(job, scenes)}
 
 
 def case(cores: int, days: int, held: bool) -> str:
     """Plan one case, and say what it took."""
     job, scenes = region(cores, days)
-    ledger = Held(job, scenes) if held else None
+    done = keys(job, scenes) if held else set()
     start, before = time.perf_counter(), time.process_time()
-    work = plan(job, scenes, ledger)  # type: ignore[arg-type]
+    work = plan(job, scenes, done)
     planned, busy = time.perf_counter() - start, time.process_time() - before
     visited = sum(1 for _ in work.todo)
     gone = time.perf_counter() - start - planned

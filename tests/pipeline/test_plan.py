@@ -43,21 +43,11 @@ def job_of(cores: int, **changes: object) -> Job:
     return replace(made, **changes)
 
 
-class Done:
-    """A ledger of keys alone."""
-
-    def __init__(self, keys):
-        self.keys = set(keys)
-
-    def done(self):
-        return self.keys
-
-
 def test_what_is_left_is_counted_and_gone_through_again_and_again():
     job, scenes = job_of(3), [scene("A", 0, 0, 900), scene("B", 0, 0, 900, day=1)]
     every = list(tasks(job, scenes))
     held = [every[0], every[4], *every[9:]]  # two of the first day's nine, all of the second's
-    work = plan(job, scenes, Done(key(job, task) for task in held))
+    work = plan(job, scenes, (key(job, task) for task in held))
     assert (len(work.todo), work.done, work.days, work.scenes) == (7, 11, 2, 2)
     assert work.todo.days == (date(2024, 6, 1),)
     wanted = [task.name for task in every[:9] if task not in held]
@@ -65,7 +55,7 @@ def test_what_is_left_is_counted_and_gone_through_again_and_again():
     assert work.needs.chunks == 7
     assert work.files == 2, "of the one scene with chunks to do, its band and its classification"
     assert bool(work.todo)
-    assert not plan(job, scenes, Done(key(job, task) for task in every)).todo
+    assert not plan(job, scenes, (key(job, task) for task in every)).todo
 
 
 def test_every_core_comes_once_and_neighbours_together():
@@ -156,10 +146,10 @@ def test_keys_hold_what_they_were_given(numbers, other):
 def test_planning_holds_no_tasks(held):
     job, scenes = job_of(80), [scene(f"S{n}", n % 4 * 6000, n // 4 * 6000, 7000) for n in range(16)]
     small = job_of(10)
-    plan(small, scenes, None)  # whatever is made once
-    ledger = Done(f"{number:016x}" for number in range(held))
+    plan(small, scenes)  # whatever is made once
+    done = (f"{number:016x}" for number in range(held))
     tracemalloc.start()
-    work = plan(job, scenes, ledger)
+    work = plan(job, scenes, done)
     visited = sum(1 for _ in work.todo)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

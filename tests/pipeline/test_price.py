@@ -103,7 +103,7 @@ def test_memory_by_hand():
 
 def test_the_range_of_a_price_holds_what_is_read_once_and_what_is_read_anew():
     job = job_of(chunk=300)
-    work = plan(job, [scene()], None)
+    work = plan(job, [scene()])
     cost = price(job, work.needs, work.files, Workers(2), None)
     assert cost.read == (work.needs.needed, work.needs.decoded)
     assert cost.requests[1] == work.needs.asked > cost.requests[0] >= 2 * 3 + (2400 / 1024) ** 2
@@ -120,7 +120,7 @@ def test_a_limit_that_chunks_exceed_is_refused_with_the_largest_that_would_fit()
     assert edge == 660, "a multiple of the lattice's 6 pixels"
     assert memory(job_of(chunk=666), Workers())[1] > fits + 1
     job = job_of(chunk=6000, pixels=6000)
-    work = plan(job, [scene()], None)
+    work = plan(job, [scene()])
     cost = price(job, work.needs, work.files, Workers(), None)
     check(job, cost, Workers(), Limits())
     check(job, cost, Workers(), Limits(memory=cost.memory[1], disk=cost.written[1]))
@@ -141,7 +141,7 @@ def test_the_chunk_that_would_fit_is_one_that_the_model_can_take():
 
 def test_a_disk_or_a_gpu_that_is_too_small_is_refused():
     job = job_of()
-    work = plan(job, [scene()], None)
+    work = plan(job, [scene()])
     cost = price(job, work.needs, work.files, Workers(), None)
     written = 4 * 1200**2 * 6
     with pytest.raises(Refused, match="disk has .* free, which no chunk size changes"):
@@ -204,7 +204,7 @@ def test_seconds_come_from_the_stores_own_ledger_then_from_those_beside_it(tmp_p
     assert calibrated(job, out, gpu=True) is None, "a processor says nothing of a GPU"
     store(out, job, [record(1, 2.0, 7)])
     assert calibrated(job, out).source == "1 chunk of new.zarr"
-    work = plan(job, [scene()], None)
+    work = plan(job, [scene()])
     cost = price(job, work.needs, work.files, Workers(2), calibrated(job, out))
     assert cost.each == pytest.approx((288.0, 288.0))  # 2 s for 10,000 pixels, so 288 s for 1200 x 1200
     assert cost.seconds == pytest.approx((576.0, 576.0))  # four chunks on two workers
