@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test chaos lint bench clean
 
 setup: $(STAMP)  ## virtual environment with the package and its development tools
 
@@ -25,6 +25,9 @@ lint: setup  ## style and types
 
 test: lint  ## the whole suite
 	$(BIN)/python -m pytest
+
+chaos: setup  ## fifty workers and two clients killed: the digest is that of an undisturbed run
+	FUSECUBE_KILLS=50 $(BIN)/python -m pytest tests/test_chaos.py -x
 
 bench: setup  ## measurements, printed; on an idle machine
 	$(BIN)/python tests/benchmarks/stages.py

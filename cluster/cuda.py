@@ -8,7 +8,7 @@ import dask
 from dask.system import CPU_COUNT
 from distributed import Client
 
-from cluster.environment import SETTINGS, environment
+from cluster.environment import SETTINGS, environment, starting
 from cluster.local import DASHBOARD, HOST
 from pipeline.errors import Refused
 
@@ -48,18 +48,18 @@ def cuda(
         raise Refused("cluster: cuda needs dask-cuda; install it by pip install 'fusecube[cuda]'.") from None
 
     count = workers or found
-    with (
-        dask.config.set({"distributed.nanny.pre-spawn-environ": environment(max(1, CPU_COUNT // count))} | SETTINGS),
-        LocalCUDACluster(
-            n_workers=count,
-            threads_per_worker=1,
-            host=host,
-            dashboard_address=dashboard,
-            memory_limit=memory or 0,
-            device_memory_limit=None,  # nothing is kept on a GPU between chunks, so there is nothing to spill
-            resources={"GPU": 1},
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    variables = environment(max(1, CPU_COUNT // count))
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": variables} | SETTINGS):
+        with starting(host, dashboard):
+            cluster = LocalCUDACluster(
+                n_workers=count,
+                threads_per_worker=1,
+                host=host,
+                dashboard_address=dashboard,
+                memory_limit=memory or 0,
+                device_memory_limit=None,  # nothing is kept on a GPU between chunks, so there is nothing to spill
+                resources={"GPU": 1},
+                silence_logs=logging.CRITICAL,
+            )
+        with cluster, Client(cluster) as client:
+            yield client

@@ -1,6 +1,10 @@
 """What every worker process needs before it starts, wherever it runs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from pipeline.errors import Refused
 
 # glibc gives freed memory back to the system at once under Dask's default (MALLOC_TRIM_THRESHOLD_ of 64 kB), and every
 # layer of a network faults its pages in again: kept, the same convolutions ran 2.3 times as fast on two cores (measured;
@@ -20,6 +24,21 @@ SETTINGS: dict[str, Any] = {
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
 }
+
+
+@contextmanager
+def starting(host: str, dashboard: str) -> Iterator[None]:
+    """What keeps a cluster from starting, as one sentence: mostly an address that is not this machine's, or is taken."""
+    try:
+        yield
+    except (RuntimeError, OSError, ValueError, OverflowError) as error:
+        cause = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__  # type: ignore[assignment]
+        raise Refused(
+            f"no cluster can start at host {host} with its dashboard at {dashboard} ({' '.join(str(cause).split())[:160]}); "
+            "see cluster.host and cluster.dashboard."
+        ) from None
 
 
 def environment(threads: int) -> dict[str, str]:

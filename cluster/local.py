@@ -8,7 +8,7 @@ import dask
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 
-from cluster.environment import SETTINGS, environment
+from cluster.environment import SETTINGS, environment, starting
 
 HOST = "127.0.0.1"
 """Where schedulers bind to unless told otherwise: nobody but this machine reaches them."""
@@ -43,18 +43,17 @@ def local(
     """
     count = workers or CPU_COUNT
     variables = environment(max(1, CPU_COUNT // count))
-    with (
-        dask.config.set({"distributed.nanny.pre-spawn-environ": variables} | SETTINGS),
-        LocalCluster(
-            n_workers=count,
-            threads_per_worker=1,
-            processes=True,
-            host=host,
-            dashboard_address=dashboard,
-            memory_limit=memory or 0,
-            resources=dict(resources or {}),
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": variables} | SETTINGS):
+        with starting(host, dashboard):
+            cluster = LocalCluster(
+                n_workers=count,
+                threads_per_worker=1,
+                processes=True,
+                host=host,
+                dashboard_address=dashboard,
+                memory_limit=memory or 0,
+                resources=dict(resources or {}),
+                silence_logs=logging.CRITICAL,
+            )
+        with cluster, Client(cluster) as client:
+            yield client

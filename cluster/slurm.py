@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import dask
@@ -124,7 +125,13 @@ def _encrypted(folder: Path) -> Security:
 def _tried(cluster: "SLURMCluster") -> None:
     """Ask SLURM whether it would take the job, since what it says to one that is submitted would only be logged."""
     script = cluster.job_script()
-    tried = subprocess.run(["sbatch", "--test-only"], input=script, capture_output=True, text=True, timeout=60)
+    try:
+        tried = subprocess.run(["sbatch", "--test-only"], input=script, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        raise Refused("SLURM has not answered for a minute; see that sinfo answers here.") from None
     if tried.returncode:
-        reason = " ".join(tried.stderr.split()).removeprefix("allocation failure: ")[:200]
-        raise Refused(f"SLURM would not take a worker's job ({reason}); see cluster.slurm, workers and memory.")
+        said = " ".join(tried.stderr.replace("sbatch: error: ", "").split()).removeprefix("allocation failure: ")
+        raise Refused(
+            f"SLURM would not take a worker's job ({shorten(said, 200, placeholder=' …')}); see that sinfo answers here, and "
+            "cluster.slurm, workers and memory."
+        )

@@ -27,7 +27,8 @@ app = typer.Typer(
     help="Satellite archives to fused, analysis-ready datacubes.\n\n"
     "**First look:** `fusecube demo`. **Own area:** `fusecube init sharpen > my.yaml`, edit it, then "
     "`fusecube search my.yaml`, `fusecube plan my.yaml`, `fusecube run my.yaml`.\n\n"
-    "Exit codes: 0 all done; 1 some chunks or files failed (each is named); 2 refused before anything was written; 130 stopped by Ctrl-C.",
+    "Exit codes: 0 all done; 1 some chunks or files failed (each is named); 2 refused before anything was written; "
+    "130 stopped by Ctrl-C.",
 )
 
 SpecFile = Annotated[

@@ -18,7 +18,6 @@ from pipeline.errors import Refused
 from pipeline.events import Done, Trouble
 from pipeline.record import Failure
 
-
 OPENING = b'{"'
 """How every line begins."""
 

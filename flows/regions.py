@@ -107,7 +107,7 @@ def mosaic(
 
     A chunk that needs one of a zone that is not there waits for it, and is named among the troubles.
     """
-    from pipeline.engine import Outcome
+    from pipeline.engine import NAMED, Outcome
     from pipeline.flight import fly
     from pipeline.zones import Zone, lay_into, pieces
 
@@ -116,14 +116,28 @@ def mosaic(
     zones = tuple(Zone(part.job.layout.lattice.crs, str(part.spec.out)) for part in parts(prepared))
     troubles: list[Trouble] = []
     missed: dict[Failure, None] = {}
-    computed, held, stop = 0, 0, None
+    computed, held = 0, 0
+    stop: Exception | None = None
     done = store.ledger.done()
+
+    def leave(piece: "Piece", reason: str) -> None:
+        """Leave word of a chunk that was not laid; a full disk may refuse this, and is told all the same."""
+        nonlocal stop
+        trouble = Trouble(piece.name, reason)
+        if len(troubles) < NAMED:
+            troubles.append(trouble)
+        try:
+            store.ledger.trouble(piece.day, piece.chunk.core, reason)
+        except OSError as error:
+            stop = stop or (error if isinstance(error, StoreFull) else None)
+        if watch:
+            watch(trouble)
 
     def todo() -> "Iterator[Piece]":
         nonlocal held
         for piece in pieces(job, store.contents.days, zones):
             if piece.waits:
-                troubles.append(Trouble(piece.name, "a zone that it is made of is not done here"))
+                leave(piece, "a zone that it is made of is not done here")
             elif piece.key in done:
                 held += 1
             else:
@@ -134,15 +148,12 @@ def mosaic(
             stop = result
             break
         if isinstance(result, Exception):
-            trouble = Trouble(piece.name, " ".join(str(result).split())[:300] or type(result).__name__)
-            troubles.append(trouble)
-            told: Done | Trouble = trouble
-        else:
-            told = _told(piece, result)
-            computed += 1
-            missed |= dict.fromkeys(result.failures)
+            leave(piece, " ".join(str(result).split())[:300] or type(result).__name__)
+            continue
+        computed += 1
+        missed |= dict.fromkeys(result.failures)
         if watch:
-            watch(told)
+            watch(_told(piece, result))
     if not (stop or troubles or missed):
         store.group.attrs["laid"] = _state(prepared)
     return Outcome(

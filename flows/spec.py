@@ -145,10 +145,10 @@ class Cluster(Strict):
             raise ValueError(f"{value!r} is no address of a scheduler; write tcp://host:8786 or tls://host:8786")
         return value
 
-    @field_validator("memory")
+    @field_validator("memory", mode="before")
     @classmethod
-    def _readable_memory(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"\d+(\.\d+)? ?[kMGT]i?B", value):
+    def _readable_memory(cls, value: Any) -> Any:
+        if value is not None and not re.fullmatch(r"(?=.*[1-9])\d+(\.\d+)? ?[kMGT]i?B", str(value)):
             raise ValueError(f"{value!r} is no memory; write it such as 8 GB")
         return value
 

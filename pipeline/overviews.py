@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from pipeline.flags import Flag
+from pipeline.job import fingerprint
 from pipeline.lease import guard
 from pipeline.store import OVERVIEWED, OVERVIEWS, Contents, Store, coordinates, cube, store_errors
 from pipeline.summary import current
@@ -81,13 +82,14 @@ def factors(shape: Sequence[int]) -> tuple[int, ...]:
 def build(client: "Client", store: Store, lease: int = 0, told: Callable[[Shard], None] | None = None) -> int:
     """Bring the overviews of a store up to date over a cluster; gives how many shards were made.
 
-    What is killed midway goes on where it stopped. Raises ``StoreFull`` and ``Superseded``.
+    What is killed midway goes on where it stopped. Raises ``StoreFull``, ``Superseded``, and ``OSError`` for all else that
+    goes wrong on a worker.
     """
     from pipeline.flight import fly  # here, so that whether there is anything to do is known without a cluster
 
     levels = factors(store.contents.layout.geobox.shape)
-    state = store.ledger.state()
-    if not levels or _state(store) == state:
+    state = _state(store)
+    if not levels or _told(store) == state:
         return 0
     guard(store.objects, lease)
     with store_errors():
@@ -100,35 +102,47 @@ def build(client: "Client", store: Store, lease: int = 0, told: Callable[[Shard]
     for factor in levels:
         names = above(below)
         for shard, result in fly(client, shrink_into, _todo(store, factor, names), store.where, lease):
-            if isinstance(result, Exception):
+            if isinstance(result, OSError):  # a full store and a lost lease among them
                 raise result
+            if isinstance(result, Exception):
+                raise OSError(f"the overviews could not be made: {_reason(result)}; run again") from result
             made += 1
             if told:
                 told(shard)
         below = names
     with store_errors():
-        store.group[OVERVIEWS].attrs["ledger"] = state
+        store.group[OVERVIEWS].attrs["state"] = state
         store.group.attrs.update(attributes(store.contents))
         store.consolidate()
     return made
 
 
 def stale(store: Store) -> bool:
-    """Whether a store should have overviews that it lacks, or whose ledger has changed since."""
-    return bool(factors(store.contents.layout.geobox.shape)) and _state(store) != store.ledger.state()
+    """Whether a store should have overviews that it lacks, or which has changed since."""
+    return bool(factors(store.contents.layout.geobox.shape)) and _told(store) != _state(store)
 
 
 def nearest_below(store: Store, times: int) -> int:
     """The factor of the coarsest overview whose pixels are no more than ``times`` those of the store, 1 for the store's own:
     there are none, or they tell of another state of it."""
     fitting = [factor for factor in factors(store.contents.layout.geobox.shape) if factor <= times]
-    return fitting[-1] if fitting and _state(store) == store.ledger.state() else 1
+    return fitting[-1] if fitting and _told(store) == _state(store) else 1
 
 
-def _state(store: Store) -> str | None:
-    """State of the ledger that the overviews tell of, ``None`` without any."""
+def _state(store: Store) -> str:
+    """A hash that changes whenever a record does, or the store grows."""
+    frame, days = store.contents.layout.frame, [day.isoformat() for day in store.contents.days]
+    return fingerprint([store.ledger.state(), [frame.left, frame.top, frame.right, frame.bottom], days])
+
+
+def _told(store: Store) -> str | None:
+    """The state of the store that the overviews tell of, ``None`` without any."""
     found = store.group.get(OVERVIEWS)
-    return None if found is None else str(found.attrs.get("ledger"))
+    return None if found is None else str(found.attrs.get("state"))
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def above(below: Mapping[Place, str]) -> dict[Place, str]:

@@ -8,7 +8,7 @@ around it, not on the cut into chunks nor on the order of work.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import date
 from functools import cache, cached_property
 from math import ceil
@@ -88,7 +88,7 @@ class Piece:
 
 
 def pieces(job: Job, days: Sequence[date], zones: Sequence[Zone]) -> Iterator[Piece]:
-    """Every chunk of a mosaic, day by day, neighbours together; of each zone's chunks a few words are held at once."""
+    """Every chunk of a mosaic, day by day, neighbours together; of each chunk of a zone a few words are held."""
     held = [Held.of(zone) for zone in zones]
     chunks = [(chunk, [h.window(job.layout.lattice, chunk.core) for h in held]) for chunk in job.layout.chunks()]
     for day in days:
@@ -103,8 +103,18 @@ def pieces(job: Job, days: Sequence[date], zones: Sequence[Zone]) -> Iterator[Pi
 
 
 def _named(sources: "Mapping[Box, Source | None]") -> list[Any]:
-    """The chunks of a zone as plain values."""
-    return [[box.left, box.top, box.right, box.bottom, source and source.digest] for box, source in sources.items()]
+    """The chunks of a zone as plain values: their pixels and the files that they missed."""
+    return [
+        [
+            box.left,
+            box.top,
+            box.right,
+            box.bottom,
+            source and source.digest,
+            *map(astuple, source.failures if source else ()),
+        ]
+        for box, source in sources.items()
+    ]
 
 
 @dataclass(frozen=True)

@@ -269,3 +269,15 @@ def test_a_run_for_gpus_where_no_worker_has_one_is_refused(running, archive, tmp
         with pytest.raises(Refused, match="no worker offers a GPU"), connected(asked, prepared.job, prepared.spec.out):
             pass
     assert not Store.exists(prepared.spec.out)
+
+
+@pytest.mark.parametrize("wrong", [{"host": "192.0.2.1"}, {"dashboard": "nowhere.invalid:0"}])
+def test_an_address_that_cannot_be_bound_is_one_sentence(wrong):
+    with pytest.raises(Refused, match="see cluster.host and cluster.dashboard"), local(1, **wrong):
+        pass
+
+
+@pytest.mark.parametrize("memory", [8, "0 GB", "much"])
+def test_memory_that_cannot_be_read_is_told_with_how_to_write_it(memory):
+    with pytest.raises(ValueError, match="write it such as 8 GB"):
+        Cluster(memory=memory)

@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 import xarray as xr
 from conftest import specification
+from distributed import Client, LocalCluster
 
 from flows.prepare import prepare
 from flows.road import execute, planned
 from flows.spec import validate
-from pipeline import overviews
+from pipeline import flight, overviews
+from pipeline.errors import Refused
 from pipeline.flags import Flag
 from pipeline.flight import fly
-from pipeline.overviews import above, build, factors, halve, halve_flags, nearest_below
+from pipeline.growth import grow
+from pipeline.overviews import above, build, factors, halve, halve_flags, nearest_below, stale
 from pipeline.picture import quick_look
 from pipeline.store import Store
 from pipeline.summary import digest
@@ -132,7 +135,7 @@ def test_nothing_is_made_twice_and_the_digest_stays(store, client, archive, go, 
 def test_what_was_killed_goes_on(store, client):
     for entry in list(store.objects.entries("overviewed/4")):
         store.objects.delete([entry.key])
-    store.group["overviews"].attrs["ledger"] = "other"
+    store.group["overviews"].attrs["state"] = "other"
     store.consolidate()
     made: list = []
     build(client, Store(store.where), told=made.append)
@@ -160,6 +163,24 @@ def test_a_store_that_has_changed_is_not_looked_at_through_old_overviews(store):
     (record, *_) = store.ledger.records()
     store.ledger.drop(record.day, record.box)
     assert nearest_below(store, 4) == 1
+
+
+def test_a_grown_store_is_not_looked_at_through_overviews_of_its_old_frame(store):
+    layout = store.contents.layout
+    wider = replace(layout.area, right=layout.frame.right + layout.core)
+    grown = grow(store, replace(store.contents, layout=layout.grown(wider)))
+    assert nearest_below(grown, 4) == 1
+    assert stale(grown)
+
+
+def test_what_breaks_on_a_worker_is_told_in_one_sentence(store, client):
+    for key in [entry.key for entry in store.objects.entries("flags/c")]:
+        store.objects.put(key, b"no shard at all, and long enough for an index of shards" * 9)
+    store.group["overviews"].attrs["state"] = "other"
+    store.objects.delete([entry.key for entry in store.objects.entries("overviewed/2")])
+    store.consolidate()
+    with pytest.raises(OSError, match="the overviews could not be made: .*; run again"):
+        build(client, store)
 
 
 def test_a_quick_look_through_overviews_looks_the_same(store, monkeypatch):
@@ -209,6 +230,32 @@ def test_small_work_flies_a_few_at_a_time(client):
     assert isinstance(found.pop(0), ZeroDivisionError)
     assert found == {n: 120 / n for n in range(1, 40)}
     assert most <= 2 * sum(client.nthreads().values()) + 1
+
+
+def test_small_work_flies_no_further_without_a_scheduler(monkeypatch):
+    monkeypatch.setattr(flight, "PATIENCE", 0.2)
+    alone = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
+    with alone as cluster, Client(cluster, timeout=1) as client:
+        results = fly(client, divided, range(1, 40), 120)
+        next(results)
+        cluster.close()
+        with pytest.raises(Refused, match="the scheduler is gone"):
+            list(results)
+
+
+def test_small_work_flies_to_workers_that_join(monkeypatch):
+    monkeypatch.setattr(flight, "PATIENCE", 0.0)
+    taken: list[int] = []
+    alone = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
+    with alone as cluster, Client(cluster) as client:
+        results = fly(client, divided, (taken.append(n) or n for n in range(1, 40)), 120)
+        next(results)
+        cluster.scale(3)
+        client.wait_for_workers(3)
+        next(results)
+        next(results)
+        assert len(taken) >= 2 * 3
+        assert len(list(results)) == 36
 
 
 def divided(by: int, item: int) -> float:

@@ -191,8 +191,11 @@ def test_only_what_has_changed_is_laid_again(border, fused, client, tmp_path):
     east = Store(regions.parts(prepared)[1].spec.out)
     record = max(east.ledger.records(), key=lambda r: r.valid)
     east.ledger.drop(record.day, record.box)
-    lost = regions.mosaic(client, prepared)
+    waiting: list = []
+    lost = regions.mosaic(client, prepared, watch=waiting.append)
     assert lost.computed == 0
+    assert tuple(waiting) == lost.troubles
+    assert len(Store(prepared.spec.out).ledger.troubles()) == len(lost.troubles)
     assert not regions.laid(prepared)
     assert 0 < len(lost.troubles) < first["mosaic"] / 2
     assert all("a zone" in trouble.reason for trouble in lost.troubles)
@@ -202,6 +205,7 @@ def test_only_what_has_changed_is_laid_again(border, fused, client, tmp_path):
     outcome = regions.mosaic(client, prepared, watch=told.append)
     assert outcome.computed == len(told) == len(lost.troubles)
     assert not outcome.troubles
+    assert not Store(prepared.spec.out).ledger.troubles()
     assert outcome.held == first["mosaic"] - outcome.computed
 
 

@@ -1,5 +1,6 @@
 """Zones laid together: places, order, and the same warping as files get."""
 
+from dataclasses import fields
 from datetime import date
 from fractions import Fraction
 
@@ -11,8 +12,9 @@ from pyproj import Transformer
 from rasterio.enums import Resampling
 
 from pipeline.lattice import Box, Lattice, Layout
+from pipeline.record import Failure
 from pipeline.warp import Target, onto
-from pipeline.zones import Held, Pixels, Source, Zone, _own, ordered, support, zone_number
+from pipeline.zones import Held, Pixels, Source, Zone, _named, _own, ordered, support, zone_number
 
 EAST = Lattice("EPSG:32633", Fraction(10), Fraction(60))
 WEST = Lattice("EPSG:32632", Fraction(10), Fraction(60))
@@ -97,3 +99,11 @@ def test_a_window_names_the_chunks_below_it_and_those_that_are_not_there():
     assert held.under(day, Box(5, 2, 12, 4)) == {Box(0, 0, 10, 10): there, Box(10, 0, 20, 10): None}
     assert held.under(day, Box(20, 0, 25, 3)) == {Box(20, 0, 25, 10): None}
     assert held.under(date(2024, 6, 6), Box(5, 2, 12, 4)) == {}
+
+
+def test_a_file_that_was_missed_changes_the_name_of_what_it_was_made_of():
+    missed = Failure(*("a" for _ in fields(Failure)))
+    box = Box(0, 0, 10, 10)
+    whole, failed = ({box: Source("a", (), "", failures)} for failures in ((), (missed,)))
+    assert _named(whole) == [[0, 0, 10, 10, "a"]]
+    assert _named(failed) != _named(whole)
