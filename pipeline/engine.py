@@ -86,20 +86,22 @@ def run(
     watch
         Hears of every chunk as it ends, in this thread.
 
-    Raises ``Refused`` where the scheduler goes away, or no worker has what the equipment asks for.
+    Raises ``Refused`` where the scheduler goes away. Where no worker has what the equipment asks for, it waits for one.
     """
     place = (
         str(where) if "://" in str(where) else str(Path(where).absolute())
     )  # workers may have begun in other folders
     post = Post(job, place, lease, equipment)
-    client.register_plugin(post)
     stream = _Stream(client, post, iter(todo), len(todo) if isinstance(todo, Sized) else None, watch)
-    client.subscribe_topic(post.name, stream.hear)
     try:
+        client.register_plugin(post)
+        client.subscribe_topic(post.name, stream.hear)
         return stream.drain()
     finally:
-        with suppress(OSError):  # a worker that dies now has left its post already
+        # a scheduler that is gone, or a worker that dies now, has left its post already; why the run ended is not to be hidden
+        with suppress(Exception):
             client.unsubscribe_topic(post.name)
+        with suppress(Exception):
             client.unregister_worker_plugin(post.name)
 
 
@@ -280,7 +282,7 @@ def suited(workers: dict, equipment: Equipment) -> tuple[list[str], bool]:
     """The workers that may be given strips, and whether others are there that may not.
 
     Strips that ask for resources go where Dask finds them. Strips that ask for none stay away from workers with a GPU, which
-    are kept for those that do, as long as there are others. Raises ``Refused`` where none has what is asked for.
+    are kept for those that do, as long as there are others.
     """
     wanted = dict(equipment.resources)
     if wanted:

@@ -123,11 +123,14 @@ def needs_of(job: Job, task: Task) -> Needs:
     height, width = core.height * n, core.width * n
     tile, beside = job.model.tile, 2 if job.model.global_context else 0
     number = np.dtype(job.encoding.dtype).itemsize
+    stored = (
+        len(job.model.output.bands) * number + FLAGS if task.scenes_of(job.model.target) else 0
+    )  # Zarr keeps no empty shard
     total = Needs(
         chunks=1,
         pixels=height * width,
         tiled=(ceil(height / tile) + beside) * (ceil(width / tile) + beside) * tile**2,
-        written=height * width * (len(job.model.output.bands) * number + FLAGS),
+        written=height * width * stored,
     )
     for reading in readings(job, task):
         total += _read(float(job.layout.lattice.step), core, reading)

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline import price as priced
 from pipeline.calibration import calibrated
+from pipeline.dates import Choice
 from pipeline.encoding import encoding
 from pipeline.errors import Refused
 from pipeline.harmonise.steps import Harmony
@@ -55,6 +56,11 @@ def test_what_a_chunk_reads_and_writes_by_hand():
     assert needs.decoded == 2 * (3 * 1024) ** 2 + 2 * (2 * 1024) ** 2 + 1 * (2 * 1024) ** 2
     assert needs.asked == (2 + 9) + (2 + 4) + (2 + 4)  # a file's header and table, then its blocks
     assert needs.blocks == pytest.approx((1200 / 1024) ** 2 + 2 * (600 / 1024) ** 2)
+
+
+def test_a_chunk_that_no_scene_touches_writes_nothing():
+    far = replace(next(iter(tasks(job_of(), [scene()]))), given=tuple((Choice(None, (None,)),) for _ in range(2)))
+    assert needs_of(job_of(), far).written == 0
 
 
 def test_blocks_are_no_more_than_a_file_has():
