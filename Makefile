@@ -32,6 +32,8 @@ chaos: setup  ## fifty workers and two clients killed: the digest is that of an 
 bench: setup  ## measurements, printed; on an idle machine
 	$(BIN)/python tests/benchmarks/stages.py
 	$(BIN)/python tests/benchmarks/throughput.py
+	$(BIN)/python tests/benchmarks/memory.py
+	$(BIN)/python tests/benchmarks/against.py
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	$(BIN)/python tests/benchmarks/readers.py
 
