@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -41,7 +42,7 @@ class Equipment:
 
 
 class Runner:
-    """A network where it runs, used by one thread at a time.
+    """A network where it runs, for one thread after the other.
 
     On a CPU the batch has a fixed shape, and so a chunk the same bits wherever it is computed. On a GPU a batch is as large
     as its memory allows, and cuDNN takes the fastest algorithms it finds: results may differ from worker to worker, by no
@@ -63,6 +64,7 @@ class Runner:
         self.even = equipment.batch is None and self.device.type == "cuda"
         self.batch = equipment.batch or (BATCH if self.even else 1)
         self.network: Any = network.eval().to(self.device)
+        self._alone = Lock()
         if equipment.compiled:
             self._compile()
 
@@ -71,7 +73,8 @@ class Runner:
 
         A batch that does not fit is halved, and stays so. Raises ``MemoryError`` where one tile does not fit.
         """
-        return self._fitting(self.model, inputs, halo)
+        with self._alone:
+            return self._fitting(self.model, inputs, halo)
 
     def warm_up(self) -> None:
         """Run one tile, so that the first chunk does not pay for what libraries set up at the first call."""

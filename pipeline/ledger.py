@@ -61,11 +61,11 @@ class Ledger:
 
     @contextmanager
     def changing(self, day: date, box: Box, lease: int) -> Iterator[None]:
-        """While the data of a place changes no record says that it is done.
+        """While the data of a place changes no record says that it is done; its new record is put inside, when it is.
 
         Raises ``Superseded`` where another run than the one with this token has taken the store. Where that turns out only
-        afterwards, for the worker was paused, the record that the other run may have put there goes too: it would tell of data
-        that is no more.
+        afterwards, for the worker was paused, its own record and the one that the other run may have put there go too: they
+        would tell of data that is no more.
         """
         guard(self.objects, lease)
         self.drop(day, box)

@@ -63,7 +63,7 @@ class Record:
     software: str
     """Version of fusecube."""
     turn: float = 0.0
-    """Wall seconds since its worker finished the chunk before, or began: stages overlap, so it is less than their sum."""
+    """Wall seconds since its worker finished the chunk before, or began the strip: less than its stages, which overlap."""
     gpu_memory: int = 0
     """Largest memory of the GPU so far, bytes; 0 without one."""
 

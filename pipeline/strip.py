@@ -88,10 +88,13 @@ class Line:
         return read_chunk(self.post.job, task)
 
     def _applied(self, task: Task, reading: Future) -> Any:
-        """The read chunk and its fused pixels, ``None`` where it is done already, or the error that it met."""
+        """The read chunk, its fused pixels, the GPU's memory; ``None`` where it is done already, or the error that it met."""
         try:
             read = reading.result()
-            return read and (read, apply_model(self.post.job, read, self.post.runner(task.day)))
+            if read is None:
+                return None
+            runner = self.post.runner(task.day)
+            return read, apply_model(self.post.job, read, runner), runner.gpu_memory
         except Exception as error:  # noqa: BLE001  told with the chunk, in its turn
             return error
 
@@ -101,17 +104,17 @@ class Line:
             raise applied
         if applied is None:
             return self._held(task)
-        fused = finish(self.post.job, task, *applied)
+        read, pixels, gpu_memory = applied
+        fused = finish(self.post.job, task, read, pixels)
         store, start = self.post.store, time.perf_counter()
-        with store_errors():
-            with store.ledger.changing(task.day, task.chunk.core, self.post.lease):
-                store.write(task.chunk, task.day, fused.numbers, fused.flags)
+        with store_errors(), store.ledger.changing(task.day, task.chunk.core, self.post.lease):
+            store.write(task.chunk, task.day, fused.numbers, fused.flags)
             now = time.perf_counter()
             record = replace(
                 fused.record,
                 seconds=dict(fused.record.seconds) | {"write": round(now - start, 4)},
                 turn=round(now - self.since, 4),
-                gpu_memory=self.post.runner(task.day).gpu_memory,
+                gpu_memory=gpu_memory,
             )
             store.ledger.put(record)
         self.since = now

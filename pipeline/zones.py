@@ -168,9 +168,8 @@ def lay_into(where: str, job: Job, zones: Sequence[Zone], lease: int, piece: Pie
     laid = lay(job, piece.chunk.core, piece.day, zones)
     between = time.perf_counter()
     store = Store(where)
-    with store_errors():
-        with store.ledger.changing(piece.day, piece.chunk.core, lease):
-            store.write(piece.chunk, piece.day, laid.numbers, laid.flags)
+    with store_errors(), store.ledger.changing(piece.day, piece.chunk.core, lease):
+        store.write(piece.chunk, piece.day, laid.numbers, laid.flags)
         end = time.perf_counter()
         record = _record(job, piece, laid, {"mosaic": round(between - start, 4), "write": round(end - between, 4)})
         store.ledger.put(record)
