@@ -18,7 +18,7 @@ from pipeline.errors import Refused
 from pipeline.events import Done, Trouble
 from pipeline.record import Failure
 
-OPENING = b'{"'
+OPENING = b'{"time": '
 """How every line begins."""
 
 
@@ -100,6 +100,6 @@ def _cut_half_line(path: Path) -> None:
                 break
             at = start
         file.seek(at)
-        if at < end and not file.read(len(OPENING)).startswith(OPENING):
+        if not OPENING.startswith(file.read(len(OPENING))):
             raise Refused(f"{path} is not a log of fusecube; name another file with --log.")
         file.truncate(at)

@@ -140,7 +140,9 @@ def test_why_a_chunk_failed_names_no_folder(error, told):
     assert one_line(error) == told
 
 
-@pytest.mark.parametrize("left", [b"", b'{"event": "whole"}\n', b'{"event": "whole"}\n{"event": "ha', b'{"ha' * 30000])
+@pytest.mark.parametrize(
+    "left", [b"", b'{"event": "whole"}\n', b'{"event": "whole"}\n{"ti', b'{"time": ' + b"1" * 99999]
+)
 def test_log_goes_on_after_whatever_was_left(tmp_path, left):
     path = tmp_path / "run.jsonl"
     path.write_bytes(left)
@@ -150,7 +152,7 @@ def test_log_goes_on_after_whatever_was_left(tmp_path, left):
     assert events == ["whole"] * left.count(b"whole") + ["run"]
 
 
-@pytest.mark.parametrize("other", [b"flow: sharpen", b"a: 1\nb: 2"])
+@pytest.mark.parametrize("other", [b"flow: sharpen", b"a: 1\nb: 2", b'{"type": "FeatureCollection"}'])
 def test_a_file_that_is_no_log_is_left_alone(tmp_path, other):
     path = tmp_path / "my.yaml"
     path.write_bytes(other)
