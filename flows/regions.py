@@ -21,7 +21,7 @@ from pipeline.job import fingerprint, targets
 from pipeline.lattice import Layout
 from pipeline.lease import Superseded
 from pipeline.ledger import Ledger
-from pipeline.record import Failure, Record
+from pipeline.record import Failure
 from pipeline.scene import touching
 from pipeline.store import ZONES, Store, contents_of
 
@@ -153,7 +153,7 @@ def mosaic(
         computed += 1
         missed |= dict.fromkeys(result.failures)
         if watch:
-            watch(_told(piece, result))
+            watch(Done.of(piece.name, result))
     if not (stop or troubles or missed):
         store.group.attrs["laid"] = _state(prepared)
     return Outcome(
@@ -163,22 +163,4 @@ def mosaic(
         missed=tuple(missed),
         full=isinstance(stop, StoreFull),
         lost=isinstance(stop, Superseded),
-    )
-
-
-def _told(piece: "Piece", record: Record) -> Done:
-    """A chunk of a mosaic as an event."""
-    return Done(
-        task=piece.name,
-        key=record.key,
-        day=record.day,
-        box=record.box,
-        pixels=record.pixels,
-        valid=record.valid,
-        held=False,
-        failures=record.failures,
-        seconds=record.seconds,
-        turn=record.turn,
-        peak_memory=record.peak_memory,
-        worker="",
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from pipeline.lattice import Box
-from pipeline.record import Failure
+from pipeline.record import Failure, Record
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,24 @@ class Done:
     """Largest resident memory of the worker's process so far, bytes."""
     worker: str
     """Address of the worker."""
+
+    @classmethod
+    def of(cls, task: str, record: Record, worker: str = "") -> "Done":
+        """What a record tells of a chunk that was just computed."""
+        return cls(
+            task=task,
+            key=record.key,
+            day=record.day,
+            box=record.box,
+            pixels=record.pixels,
+            valid=record.valid,
+            held=False,
+            failures=record.failures,
+            seconds=record.seconds,
+            turn=record.turn,
+            peak_memory=record.peak_memory,
+            worker=worker,
+        )
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from pipeline.lattice import Box
 from pipeline.lease import Superseded
 from pipeline.memory import release_memory
 from pipeline.post import Post
-from pipeline.record import Failure, Record
+from pipeline.record import Failure
 from pipeline.store import store_errors
 
 RELEASE_EVERY = 4
@@ -120,7 +120,7 @@ class Line:
         self.since = now
         if int(record.key, 16) % RELEASE_EVERY == 0:
             release_memory()
-        return self._done(task, record)
+        return Done.of(task.name, record, self.worker)
 
     def _ended(self, task: Task, writing: Future) -> Done | Trouble:
         """How a chunk ended; what must stop the run is raised."""
@@ -130,22 +130,6 @@ class Line:
             raise
         except Exception as error:  # noqa: BLE001  whatever it was, it is reported and the other chunks go on
             return Trouble(task.name, one_line(error))
-
-    def _done(self, task: Task, record: Record) -> Done:
-        return Done(
-            task=task.name,
-            key=record.key,
-            day=record.day,
-            box=record.box,
-            pixels=record.pixels,
-            valid=record.valid,
-            held=False,
-            failures=record.failures,
-            seconds=record.seconds,
-            turn=record.turn,
-            peak_memory=record.peak_memory,
-            worker=self.worker,
-        )
 
     def _held(self, task: Task) -> Done:
         work = key(self.post.job, task)
