@@ -27,7 +27,9 @@ only from lines above its own)::
     plan, store
     calibration
     price, watch
-    growth, summary, fuse, flight, zones, standing
+    growth, staff
+    changing, summary, fuse, flight
+    zones, standing
     post, overviews
     strip, lazily
     engine, export, picture

@@ -5,14 +5,22 @@ sampling is its MTF (Aiazzi et al. 2006, doi:10.14358/PERS.72.5.591). Blur and d
 evaluated only at the centres of the coarse pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import log, pi, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 SUPPORT = 2
 """Coarse pixels on either side of its own that a kernel reaches: at least 3.8 standard deviations for every band."""
+
+
+Decode = Callable[[NDArray[Any]], NDArray[Any]]
+"""From numbers to a quantity, of any shape."""
+
+TOGETHER = 32
+"""Coarse rows that are made at once: what they are made from stays in the processor's cache."""
 
 
 def mtf_sigma(mtf: float, ratio: int) -> float:
@@ -39,7 +47,9 @@ def kernel(mtf: float, ratio: int) -> NDArray[np.float64]:
     return weights / weights.sum()
 
 
-def degrade(image: NDArray[np.floating], mtf: Sequence[float], ratio: int) -> NDArray[np.float64]:
+def degrade(
+    image: NDArray[np.number], mtf: Sequence[float], ratio: int, decode: Decode = np.asarray
+) -> NDArray[np.float64]:
     """A fine image as a sensor with ``ratio`` times coarser pixels would have seen it.
 
     Parameters
@@ -50,13 +60,15 @@ def degrade(image: NDArray[np.floating], mtf: Sequence[float], ratio: int) -> ND
         One value a band.
     ratio
         Coarse over fine ground sampling distance; 1 gives the image back.
+    decode
+        What makes of some rows of the image what is to be degraded, of the same shape: the numbers of a store are many.
 
     Returns
     -------
     (bands, rows / ratio, cols / ratio), NaN wherever the kernel meets something unknown: at gaps, and within
     ``reach(ratio)`` of the image's edge. Values do not depend on where the image was cut.
     """
-    return _weighted(image, [kernel(m, ratio) for m in mtf], ratio)
+    return _weighted(image, [kernel(m, ratio) for m in mtf], ratio, decode)
 
 
 def average(image: NDArray[np.floating], ratio: int) -> NDArray[np.float64]:
@@ -73,26 +85,38 @@ def average(image: NDArray[np.floating], ratio: int) -> NDArray[np.float64]:
     return _weighted(image, [np.pad(box, reach(ratio) - 3)] * len(image), ratio)
 
 
-def _weighted(image: NDArray[np.floating], kernels: Sequence[NDArray[np.float64]], ratio: int) -> NDArray[np.float64]:
+def _weighted(
+    image: NDArray[np.number], kernels: Sequence[NDArray[np.float64]], ratio: int, decode: Decode = np.asarray
+) -> NDArray[np.float64]:
     if ratio == 1:
-        return image.astype(np.float64)
+        return decode(image).astype(np.float64)
     if image.shape[1] % ratio or image.shape[2] % ratio:
         raise ValueError(f"{image.shape[1:]} pixels are not a multiple of the ratio {ratio}")
-    weights = np.stack(kernels)
-    down = _decimate(image.astype(np.float64), weights, ratio, axis=1)
-    return _decimate(down, weights, ratio, axis=2)
+    out = np.empty((len(image), image.shape[1] // ratio, image.shape[2] // ratio))
+    for plane, weights, found in zip(image, kernels, out, strict=True):
+        for top in range(0, len(found), TOGETHER):
+            found[top : top + TOGETHER] = _rows(plane, weights, ratio, top, min(top + TOGETHER, len(found)), decode)
+    return out
 
 
-def _decimate(image: NDArray[np.float64], weights: NDArray[np.float64], ratio: int, axis: int) -> NDArray[np.float64]:
-    """Weighted sums along an axis, one a coarse pixel."""
+def _rows(
+    plane: NDArray[np.number], weights: NDArray[np.float64], ratio: int, top: int, bottom: int, decode: Decode
+) -> NDArray[np.float64]:
+    """Coarse rows of one band, from ``top`` to before ``bottom``."""
     margin = reach(ratio)
-    padding = [(margin, margin) if a == axis else (0, 0) for a in range(3)]
-    padded = np.pad(image, padding, constant_values=np.nan)
-    count = image.shape[axis] // ratio
-    shape = tuple(count if a == axis else length for a, length in enumerate(image.shape))
-    total, term = np.zeros(shape), np.empty(shape)
-    for tap in range(weights.shape[1]):
-        part = slice(tap, tap + ratio * (count - 1) + 1, ratio)
-        np.multiply(padded[:, part] if axis == 1 else padded[:, :, part], weights[:, tap, None, None], out=term)
+    first, last = top * ratio - margin, bottom * ratio + margin
+    fine = np.full((last - first, plane.shape[1] + 2 * margin), np.nan)
+    known = slice(max(first, 0), min(last, len(plane)))
+    fine[known.start - first : known.stop - first, margin : margin + plane.shape[1]] = decode(plane[known])
+    return _decimate(_decimate(fine, weights, ratio).T, weights, ratio).T
+
+
+def _decimate(padded: NDArray[np.float64], weights: NDArray[np.float64], ratio: int) -> NDArray[np.float64]:
+    """Weighted sums along the first axis, one a coarse pixel."""
+    count = (len(padded) - len(weights)) // ratio + 1
+    total = np.zeros((count, padded.shape[1]))
+    term = np.empty_like(total)
+    for tap, weight in enumerate(weights):
+        np.multiply(padded[tap : tap + ratio * (count - 1) + 1 : ratio], weight, out=term)
         total += term
     return total

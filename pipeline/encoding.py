@@ -1,5 +1,6 @@
 """How quantities are kept as numbers in a store."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
@@ -7,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Refused, nearest
+
+ROWS = 64
+"""Rows that are encoded together."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,8 @@ class Encoding:
             return values.astype(np.float32), np.zeros(values.shape, bool)
         low, high = 1, np.iinfo(self.dtype).max
         numbers, beyond = np.empty(values.shape, self.dtype), np.empty(values.shape, bool)
-        for plane, out, over in zip(_planes(values), _planes(numbers), _planes(beyond), strict=True):
-            units = plane * values.dtype.type(1 / self.scale)
+        for part, out, over in zip(_parts(values), _parts(numbers), _parts(beyond), strict=True):
+            units = part * values.dtype.type(1 / self.scale)
             units -= values.dtype.type(self.offset / self.scale)
             np.rint(units, out=units)
             over[...] = (units < low) | (units > high)  # never true of NaN
@@ -43,12 +47,16 @@ class Encoding:
         """Values of stored numbers, NaN where they are the fill."""
         if self.dtype == "float32":
             return numbers.astype(np.float64)
-        return np.where(numbers == self.fill, np.nan, numbers * self.scale + self.offset)
+        values = numbers * np.float64(self.scale)
+        values += self.offset
+        values[numbers == self.fill] = np.nan
+        return values
 
 
-def _planes(values: NDArray) -> NDArray:
-    """The same memory as a list of planes: one after the other, their temporaries stay in the processor's cache."""
-    return values.reshape((prod(values.shape[:-2]), *values.shape[-2:])) if values.ndim > 2 else values[None]
+def _parts(values: NDArray) -> Iterator[NDArray]:
+    """Some rows at a time of an array of any shape: so their temporaries stay in the processor's cache."""
+    rows = values.reshape((prod(values.shape[:-1]), prod(values.shape[-1:])))
+    return (rows[first : first + ROWS] for first in range(0, len(rows), ROWS))
 
 
 # Offset so that the negative reflectances survive that Sentinel-2's own offset produces over dark water; the scale is

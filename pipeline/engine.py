@@ -4,7 +4,6 @@ Every chunk reads its own window, so chunks are independent: resuming, retrying 
 scheduler knows of no more than a few strips a worker, however large the region.
 """
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import suppress
@@ -18,23 +17,29 @@ from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
 from pipeline.device import Equipment
-from pipeline.errors import Refused, StoreFull
-from pipeline.events import Done, Trouble
+from pipeline.errors import Refused, StoreFull, one_line
+from pipeline.events import Begun, Done, Trouble
 from pipeline.job import Job, Task
 from pipeline.lease import Superseded
 from pipeline.ledger import Ledger
-from pipeline.post import Post
+from pipeline.post import Post, Unfit
 from pipeline.record import Failure
-from pipeline.strip import event, fuse_strip, one_line
+from pipeline.staff import LOOK, PATIENCE, Staff
+from pipeline.strip import event, fuse_strip
 
 IN_FLIGHT = 2
-"""Strips handed to the cluster ahead of time, per thread of a worker: one to work on and one that waits."""
+"""Strips handed to the cluster ahead of time, per worker: one to work on and one that waits."""
 
-STRIP = 8
-"""Chunks of a strip at most; fewer towards the end, so that all workers end together."""
+STRIP = 32
+"""Chunks of a strip at most: its first read and its last write overlap with nothing. Fewer towards the end, so that all
+workers end together."""
 
-PATIENCE = 5.0
-"""Seconds between looks at which workers there are."""
+DEATHS = 5
+"""Workers that may die over a strip, or be lost, without a chunk of it finished; then its chunks are tried one by one, and
+one that does it again is given up."""
+
+HOPELESS = 100
+"""Chunks that failed one after the other, none finished between them, after which the run ends: the store is gone, perhaps."""
 
 NAMED = 1000
 """Troubles that are named; the others are in the ledger."""
@@ -56,6 +61,10 @@ class Outcome:
     """Whether the run stopped because no space was left."""
     lost: bool
     """Whether the run stopped because another run has taken the store."""
+    hopeless: bool = False
+    """Whether the run stopped because everything failed."""
+    unfit: tuple[str, ...] = ()
+    """Workers that were left out, each with the reason."""
 
 
 def run(
@@ -66,6 +75,7 @@ def run(
     equipment: Equipment = Equipment(),  # noqa: B008  frozen
     lease: int = 0,
     watch: Callable[[Done | Trouble], None] | None = None,
+    patience: float = PATIENCE,
 ) -> Outcome:
     """Stream tasks over a cluster into the store at ``where``; ends when all are finished, or none can be any more.
 
@@ -85,24 +95,33 @@ def run(
         Token of the run's lease on the store.
     watch
         Hears of every chunk as it ends, in this thread.
+    patience
+        Seconds to wait where no worker is there that can take the work.
 
-    Raises ``Refused`` where the scheduler goes away. Where no worker has what the equipment asks for, it waits for one.
+    Raises ``Refused`` where a worker cannot do the work, where the scheduler goes away, or all workers stay away.
     """
     place = (
         str(where) if "://" in str(where) else str(Path(where).absolute())
     )  # workers may have begun in other folders
     post = Post(job, place, lease, equipment)
-    stream = _Stream(client, post, iter(todo), len(todo) if isinstance(todo, Sized) else None, watch)
+    count = len(todo) if isinstance(todo, Sized) else None
+    stream = _Stream(client, post, iter(todo), count, watch, patience)
     try:
         client.register_plugin(post)
         client.subscribe_topic(post.name, stream.hear)
         return stream.drain()
+    except Unfit as error:
+        raise Refused(f"worker {error.worker}: {error.reason}") from None
     finally:
         # a scheduler that is gone, or a worker that dies now, has left its post already; why the run ended is not to be hidden
         with suppress(Exception):
             client.unsubscribe_topic(post.name)
         with suppress(Exception):
             client.unregister_worker_plugin(post.name)
+
+
+class Hopeless(RuntimeError):
+    """Everything fails."""
 
 
 @dataclass
@@ -114,8 +133,12 @@ class _Tally:
     troubles: list[Trouble] = field(default_factory=list)
     missed: dict[Failure, None] = field(default_factory=dict)
 
+    failing: int = 0
+    """Chunks that failed since one was finished."""
+
     def add(self, told: Done | Trouble) -> None:
         """Count a chunk."""
+        self.failing = self.failing + 1 if isinstance(told, Trouble) else 0
         if isinstance(told, Trouble):
             if len(self.troubles) < NAMED:
                 self.troubles.append(told)
@@ -124,6 +147,22 @@ class _Tally:
         else:
             self.computed += 1
             self.missed |= dict.fromkeys(told.failures)
+
+
+@dataclass
+class _Flight:
+    """A strip on its way."""
+
+    strip: str
+    """Name of its first task."""
+    left: dict[str, Task]
+    """Its tasks that have not ended, by name."""
+    workers: tuple[str, ...]
+    """The only workers that may take it; any where there are none."""
+    troubles: list[Trouble] = field(default_factory=list)
+    """What was told of chunks that failed; a strip that is begun again tries them again."""
+    begun: int = 0
+    """How often it was begun since a chunk of it was finished."""
 
 
 class _Stream:
@@ -136,20 +175,20 @@ class _Stream:
         todo: Iterator[Task],
         count: int | None,
         watch: Callable[[Done | Trouble], None] | None,
+        patience: float,
     ) -> None:
         self.client = client
         self.post = post
         self.todo = todo
-        self.left = count
+        self.count = count
         self.watch = watch
         self.ledger = Ledger(post.where)
         self.tally = _Tally()
-        self.news: SimpleQueue[Done | Trouble | Future] = SimpleQueue()
-        self.flying: dict[Future, dict[str, Task]] = {}
+        self.news: SimpleQueue[Begun | Done | Trouble | Future] = SimpleQueue()
+        self.flying: dict[Future, _Flight] = {}
         self.again: deque[Task] = deque()
-        self.looked = 0.0
-        self.slots = 0
-        self.workers: list[str] | None = None
+        self.staff = Staff(client, post.equipment, patience)
+        self.over = False
         self.stop: BaseException | None = None
 
     def hear(self, told: tuple) -> None:
@@ -158,20 +197,15 @@ class _Stream:
 
     def drain(self) -> Outcome:
         """Keep the cluster busy until nothing is left."""
-        self._look()
+        self.staff.look()
         self._fill()
-        while self.flying:
-            try:
-                news = self.news.get(timeout=PATIENCE)
-            except Empty:
-                news = None
-            if isinstance(news, Future):
-                self._landed(news)
-            elif news is not None:
-                self._heard(news)
+        while self.flying or (self.stop is None and (self.again or not self.over)):
+            with suppress(Empty):
+                self._heard(self.news.get(timeout=LOOK))
             if self.client.status != "running":
                 raise Refused("the scheduler is gone; what was finished is kept: start one and run again to go on.")
-            self._look()
+            if self.staff.look():
+                self._recall()
             self._fill()
         return Outcome(
             computed=self.tally.computed,
@@ -180,23 +214,22 @@ class _Stream:
             missed=tuple(self.tally.missed),
             full=isinstance(self.stop, StoreFull),
             lost=isinstance(self.stop, Superseded),
+            hopeless=isinstance(self.stop, Hopeless),
+            unfit=tuple(f"{worker}: {reason}" for worker, reason in self.staff.unfit.items()),
         )
 
-    def _look(self) -> None:
-        """See now and then which workers there are: some die, others join."""
-        if time.monotonic() - self.looked < PATIENCE:
-            return
-        found = self.client.scheduler_info()["workers"]
-        able, restricted = suited(found, self.post.equipment)
-        self.slots = IN_FLIGHT * max(1, sum(found[name]["nthreads"] for name in able))
-        self.workers = able if restricted and able else None
-        self.looked = time.monotonic()
+    def _recall(self) -> None:
+        """Take back strips that only workers may take which are no more."""
+        for future, flight in self.flying.items():
+            if self.staff.gone(flight.workers):
+                future.cancel()
 
     def _fill(self) -> None:
         """Hand out strips until enough are in flight."""
-        while self.stop is None and len(self.flying) < self.slots:
+        while self.stop is None and len(self.flying) < IN_FLIGHT * len(self.staff.able):
             strip = self._next()
             if not strip:
+                self.over = True
                 return
             future = self.client.submit(
                 fuse_strip,
@@ -204,16 +237,16 @@ class _Stream:
                 strip,
                 pure=False,
                 resources=dict(self.post.equipment.resources) or None,
-                workers=self.workers,
+                workers=list(self.staff.only) or None,
             )
-            self.flying[future] = {task.name: task for task in strip}
+            self.flying[future] = _Flight(strip[0].name, {task.name: task for task in strip}, self.staff.only)
             future.add_done_callback(self.news.put)
 
     def _next(self) -> tuple[Task, ...]:
         """The next strip: neighbours of one day; one by one where a strip took its worker with it."""
         if self.again:
             return (self.again.popleft(),)
-        length = STRIP if self.left is None else max(1, min(STRIP, self.left // (2 * self.slots)))
+        length = STRIP if self.count is None else max(1, min(STRIP, self.count // len(self.staff.able)))
         strip: list[Task] = []
         for task in self.todo:
             if strip and task.day != strip[0].day:
@@ -222,20 +255,34 @@ class _Stream:
             strip.append(task)
             if len(strip) == length:
                 break
-        if self.left is not None:
-            self.left -= len(strip)
+        if self.count is not None:
+            self.count -= len(strip)
         return tuple(strip)
 
-    def _heard(self, told: Done | Trouble) -> None:
-        """A chunk has ended; what comes late or twice is left out."""
-        strip = next((strip for strip in self.flying.values() if told.task in strip), None)
-        if strip is not None:
-            self._ended(strip.pop(told.task), told)
+    def _heard(self, news: Begun | Done | Trouble | Future) -> None:
+        """Something has happened; what comes late or twice is left out."""
+        if isinstance(news, Future):
+            self._landed(news)
+        elif isinstance(news, Begun):
+            for future, flight in self.flying.items():
+                if flight.strip == news.strip:
+                    flight.begun += 1
+                    if flight.begun > DEATHS:
+                        future.cancel()
+        else:
+            own = next((flight for flight in self.flying.values() if news.task in flight.left), None)
+            if own and isinstance(news, Done):
+                self._ended(own.left.pop(news.task), news)
+                own.begun = 1
+            elif own and isinstance(news, Trouble):
+                own.troubles.append(news)
 
     def _ended(self, task: Task, told: Done | Trouble) -> None:
         self.tally.add(told)
         if isinstance(told, Trouble):
             self._keep(task, told)
+            if self.tally.failing >= HOPELESS:
+                self._halt(Hopeless())
         if self.watch:
             self.watch(told)
 
@@ -244,49 +291,52 @@ class _Stream:
         try:
             self.ledger.trouble(task.day, task.chunk.core, trouble.reason)
         except OSError as error:
-            self.stop = self.stop or (error if isinstance(error, StoreFull) else None)
+            if isinstance(error, StoreFull):
+                self._halt(error)
+
+    def _halt(self, error: BaseException) -> None:
+        """Let what has begun end, and nothing else begin."""
+        self.stop = self.stop or error
+        for future, flight in self.flying.items():
+            if not flight.begun:
+                future.cancel()
 
     def _landed(self, future: Future) -> None:
         """A strip has come back: whole, or with the error that ended it."""
-        strip = self.flying.pop(future)
+        flight = self.flying.pop(future)
         try:
-            for told in future.result():
-                if told.task in strip:
-                    self._ended(strip.pop(told.task), told)
+            told = future.result()
         except (StoreFull, Superseded) as error:
-            self.stop = error
-            self._give_up(strip, error)
+            self._halt(error)
+            self._settle(flight, flight.troubles)  # those that were not tried are in no trouble
+        except Unfit as error:
+            self.staff.unfit[error.worker] = error.reason
+            self.staff.look(now=True)
+            self.again.extend(flight.left.values())
         except FutureCancelledError:
-            self.again.extend(strip.values())
+            if flight.begun > DEATHS:
+                self._deadly(flight)
+            else:
+                self.again.extend(flight.left.values())
         except KilledWorker:
-            self._killed(strip)
+            self._deadly(flight)
         except Exception as error:  # noqa: BLE001  a strip that cannot even begin is told chunk by chunk
-            self._give_up(strip, error)
+            self._settle(flight, [Trouble(name, one_line(error)) for name in flight.left])
+        else:
+            self._settle(flight, told)
 
-    def _killed(self, strip: dict[str, Task]) -> None:
+    def _settle(self, flight: _Flight, told: Iterable[Done | Trouble]) -> None:
+        """Count what has not been counted as it happened."""
+        for one in told:
+            if one.task in flight.left:
+                self._ended(flight.left.pop(one.task), one)
+
+    def _deadly(self, flight: _Flight) -> None:
         """Workers died over a strip: try its chunks one by one, and blame the one that does it again."""
-        if len(strip) > 1:
-            self.again.extend(strip.values())
+        if len(flight.left) > 1:
+            self.again.extend(flight.left.values())
             return
         reason = (
             "all workers that took it died, likely for want of memory; make chunk: smaller, or give workers more memory"
         )
-        self._give_up(strip, RuntimeError(reason))
-
-    def _give_up(self, strip: dict[str, Task], error: BaseException) -> None:
-        for task in strip.values():
-            self._ended(task, Trouble(task.name, one_line(error)))
-
-
-def suited(workers: dict, equipment: Equipment) -> tuple[list[str], bool]:
-    """The workers that may be given strips, and whether others are there that may not.
-
-    Strips that ask for resources go where Dask finds them. Strips that ask for none stay away from workers with a GPU, which
-    are kept for those that do, as long as there are others.
-    """
-    wanted = dict(equipment.resources)
-    if wanted:
-        able = [n for n, w in workers.items() if all(w["resources"].get(r, 0) >= v for r, v in wanted.items())]
-        return able, False
-    plain = [name for name, worker in workers.items() if not worker["resources"].get("GPU")]
-    return (plain, len(plain) < len(workers)) if plain else (list(workers), False)
+        self._settle(flight, [Trouble(name, reason) for name in flight.left])

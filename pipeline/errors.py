@@ -1,8 +1,12 @@
 """The errors a user sees: each names the thing, the reason and the remedy in one sentence."""
 
+import re
 from collections.abc import Iterable
 
 from rapidfuzz.process import extractOne
+
+FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^\s'\"/]+/)+")
+"""The folders of a path of this machine, not those of an address."""
 
 
 class Refused(ValueError):
@@ -11,6 +15,12 @@ class Refused(ValueError):
 
 class StoreFull(OSError):
     """The disk or bucket below the store takes no more; what the ledger holds is kept."""
+
+
+def one_line(error: BaseException) -> str:
+    """An error in one line of bounded length; of folders only what lies in them is named."""
+    said = FOLDERS.sub("…/", " ".join(str(error).split()))
+    return said[:300] or type(error).__name__
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

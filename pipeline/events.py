@@ -9,6 +9,14 @@ from pipeline.record import Failure, Record
 
 
 @dataclass(frozen=True)
+class Begun:
+    """A strip that a worker has taken up."""
+
+    strip: str
+    """Name of its first task."""
+
+
+@dataclass(frozen=True)
 class Done:
     """A chunk that is finished."""
 

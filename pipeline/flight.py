@@ -1,6 +1,5 @@
 """Small work over a cluster, a bounded number of tasks in flight, each result handed over as it comes."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -9,13 +8,12 @@ from typing import Any, TypeVar
 from distributed import Client, Future
 from distributed.client import FutureCancelledError
 
+from pipeline.device import Equipment
 from pipeline.errors import Refused
+from pipeline.staff import LOOK, Staff
 
 IN_FLIGHT = 2
-"""Tasks handed to the cluster ahead of time, per thread of a worker: one to work on and one that waits."""
-
-PATIENCE = 5.0
-"""Seconds between looks at which workers there are, and whether the scheduler is."""
+"""Tasks handed to the cluster ahead of time, per worker: one to work on and one that waits."""
 
 GONE = "the scheduler is gone; what was finished is kept: start one and run again to go on."
 """What is said where it is."""
@@ -33,36 +31,38 @@ def fly(
     where the scheduler goes away.
     """
     pending = iter(items)
-    flying: dict[Future, Item] = {}
+    flying: dict[Future, tuple[Item, tuple[str, ...]]] = {}
     landed: SimpleQueue[Future] = SimpleQueue()
 
+    staff = Staff(client, Equipment())
+    over = False
+
     def submit(item: Item) -> None:
-        future = client.submit(work, *shared, item, pure=False)
-        flying[future] = item
+        future = client.submit(work, *shared, item, pure=False, workers=list(staff.only) or None)
+        flying[future] = item, staff.only
         future.add_done_callback(landed.put)
 
-    looked, slots = time.monotonic(), _slots(client)
     try:
-        while True:
+        while not over or flying:
             if client.status != "running":
                 raise Refused(GONE)
-            while len(flying) < slots:
+            if staff.look():
+                for future in [future for future, (_, only) in flying.items() if staff.gone(only)]:
+                    future.cancel()
+            while not over and len(flying) < IN_FLIGHT * len(staff.able):
                 try:
-                    item = next(pending)
+                    submit(next(pending))
                 except StopIteration:
-                    break
-                submit(item)
-            if not flying:
+                    over = True
+            if not flying and over:
                 return
             try:
-                future = landed.get(timeout=PATIENCE)
+                future = landed.get(timeout=LOOK)
             except Empty:
-                future = None
-            if time.monotonic() - looked > PATIENCE:
-                looked, slots = time.monotonic(), _slots(client)
-            if future is None or client.status != "running":
                 continue
-            item = flying.pop(future)
+            item, _ = flying.pop(future)
+            if client.status != "running":
+                continue
             try:
                 result: Result | Exception = future.result()
             except FutureCancelledError:  # not by its own fault
@@ -75,10 +75,3 @@ def fly(
     finally:
         with suppress(Exception):  # a scheduler that is gone has nothing to cancel
             client.cancel(list(flying))
-
-
-def _slots(client: Client) -> int:
-    """How many tasks may be in flight with the workers that there are: some die, others join."""
-    return IN_FLIGHT * max(
-        1, sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
-    )

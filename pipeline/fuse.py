@@ -56,10 +56,8 @@ class Stopwatch:
 class Read:
     """What a chunk was given."""
 
-    inputs: list[NDArray[np.float32]]
-    """One (dates * bands, rows, cols) array each input of the model, over the window; NaN where not measured."""
-    saturated: list[NDArray[np.bool_]]
-    """Where each of them was saturated, (rows, cols)."""
+    images: list[Image]
+    """One (dates * bands, rows, cols) image each input of the model, over the window."""
     flags: NDArray[np.uint16]
     """Flags of the day's quality layers over the core, (rows, cols)."""
     journal: Journal
@@ -82,33 +80,32 @@ def read_chunk(job: Job, task: Task) -> Read:
     watch, journal = Stopwatch(), Journal()
     window = task.chunk.window(job.halo)
     with watch.stage("read"):
-        days = [read_input(job, task, index, window, journal) for index in range(len(job.model.inputs))]
+        images = [read_input(job, task, index, window, journal) for index in range(len(job.model.inputs))]
         flags = read_flags(job, task, journal)
-    inputs, saturated = [image.values for image in days], [image.saturated for image in days]
-    return Read(inputs, saturated, flags, journal, watch)
+    return Read(images, flags, journal, watch)
 
 
 def apply_model(job: Job, read: Read, runner: Runner) -> NDArray[np.float32]:
     """Second stage: the model over the core and its spare steps, (bands, rows, cols)."""
     with read.watch.stage("model"):
-        return _apply(job, read.inputs, runner)
+        return _apply(job, read.images, runner)
 
 
 def finish(job: Job, task: Task, read: Read, fused: NDArray[np.float32]) -> Fused:
     """Last stage: what will be stored of the core, and what it has to say."""
-    inputs, flags, watch = read.inputs, read.flags, read.watch
+    inputs, flags, watch = [image.values for image in read.images], read.flags, read.watch
     margin = job.halo * job.layout.lattice.pixels()
     before = None
     if job.projected:
         with watch.stage("project"):
             fused, before = _projected(job, fused, inputs)
     with watch.stage("measure"):
-        for wanted, saturated in zip(job.model.inputs, read.saturated, strict=True):
-            if saturated.any():
-                flags[_on_output(saturated, wanted, job, margin, flags.shape)] |= np.uint16(Flag.SATURATED)
+        for wanted, image in zip(job.model.inputs, read.images, strict=True):
+            if image.saturated.any():
+                flags[_on_output(image.saturated, wanted, job, margin, flags.shape)] |= np.uint16(Flag.SATURATED)
         numbers, beyond = job.encoding.encode(fused)
         flags[beyond.any(axis=0)] |= np.uint16(Flag.SATURATED)
-        valid, flags = _validity(job, inputs, flags, margin, task.chunk.core)
+        valid, flags = _validity(job, read.images, flags, margin, task.chunk.core)
         if before is not None:
             before = np.where(valid, before, np.float32(np.nan))
         if not valid.all():
@@ -137,7 +134,7 @@ def read_input(job: Job, task: Task, index: int, window: Box, journal: Journal) 
             top, left = (part.top - window.top) * n, (part.left - window.left) * n
             place = (slice(top, top + part.height * n), slice(left, left + part.width * n))
             out[:, *place], saturated[place] = image.values, image.saturated
-    return Image(out, saturated)
+    return Image(out, saturated, not np.isnan(out).any())
 
 
 def _stacked(job: Job, choice: Choice, wanted: Input, geobox: GeoBox, journal: Journal) -> Image:
@@ -149,7 +146,8 @@ def _stacked(job: Job, choice: Choice, wanted: Input, geobox: GeoBox, journal: J
     saturated = np.zeros(geobox.shape, bool)
     for image in images:
         saturated |= image.saturated
-    return Image(np.concatenate([empty, *(image.values for image in images)]), saturated)
+    values = np.concatenate([empty, *(image.values for image in images)])
+    return Image(values, saturated, all(image.whole for image in images))
 
 
 def _on_output(
@@ -186,22 +184,22 @@ def read_flags(job: Job, task: Task, journal: Journal) -> NDArray[np.uint16]:
     return flags.repeat(times, axis=0).repeat(times, axis=1)
 
 
-def _apply(job: Job, inputs: list[NDArray[np.float32]], runner: Runner) -> NDArray[np.float32]:
+def _apply(job: Job, images: list[Image], runner: Runner) -> NDArray[np.float32]:
     """The model over a core and its spare steps, (bands, rows, cols), gaps filled with each band's constant.
 
     It is not run where nothing was measured.
     """
     model, margin = job.model, (job.halo - job.spare) * job.layout.lattice.pixels()
-    gaps = [np.isnan(x) for x in inputs]
-    if all(missing.all() for missing in gaps):
+    gaps = [None if image.whole else np.isnan(image.values) for image in images]
+    if all(missing is not None and missing.all() for missing in gaps):
         times = model.inputs[0].resolution // model.output.resolution
-        rows, cols = (length * times - 2 * margin for length in inputs[0].shape[1:])
+        rows, cols = (length * times - 2 * margin for length in images[0].values.shape[1:])
         return np.full((len(model.output.bands), rows, cols), np.nan, np.float32)
     filled = []
-    for wanted, x, missing in zip(model.inputs, inputs, gaps, strict=True):
-        dates = x.shape[0] // len(wanted.bands)
+    for wanted, image, missing in zip(model.inputs, images, gaps, strict=True):
+        dates = image.values.shape[0] // len(wanted.bands)
         constants = np.array([sensor(wanted.sensor).band(b).fill for b in wanted.bands] * dates, np.float32)
-        filled.append(np.where(missing, constants[:, None, None], x) if missing.any() else x)
+        filled.append(image.values if missing is None else np.where(missing, constants[:, None, None], image.values))
     return runner.apply(filled, margin)
 
 
@@ -228,17 +226,17 @@ def _projected(
 
 
 def _validity(
-    job: Job, inputs: list[NDArray[np.float32]], flags: NDArray[np.uint16], margin: int, core: Box
+    job: Job, images: list[Image], flags: NDArray[np.uint16], margin: int, core: Box
 ) -> tuple[NDArray[np.bool_], NDArray[np.uint16]]:
     """Which output pixels hold a value, (bands, rows, cols), and the flags that say why the others do not."""
     model, shape = job.model, flags.shape
     inside = (slice(margin, margin + shape[0]), slice(margin, margin + shape[1]))
     valid = np.ones((len(model.output.bands), *shape), bool)
     influenced = np.zeros(shape, bool)
-    for wanted, x in zip(model.inputs, inputs, strict=True):
-        gaps = np.isnan(x)
-        if not gaps.any():
+    for wanted, image in zip(model.inputs, images, strict=True):
+        if image.whole:
             continue
+        gaps = np.isnan(image.values)
         times = wanted.resolution // model.output.resolution
         missing = gaps.repeat(times, axis=1).repeat(times, axis=2)
         kept = np.array([model.gives_back(wanted) and band in model.output.bands for band in wanted.bands])

@@ -59,7 +59,8 @@ def tiled(
         raise ValueError(f"a halo of {halo} px is less than the {model.halo} px that '{model.name}' declares")
     factors = [wanted.resolution // model.output.resolution for wanted in model.inputs]
     rows, cols = (length * factors[0] - 2 * halo for length in inputs[0].shape[1:])
-    out = torch.zeros((len(model.output.bands), rows, cols), dtype=inputs[0].dtype, device=inputs[0].device)
+    begin = torch.zeros if model.blend else torch.empty  # tiles that are not blended fill it, each its own place
+    out = begin((len(model.output.bands), rows, cols), dtype=inputs[0].dtype, device=inputs[0].device)
     margin = halo - _around(model)
     edge, offset = model.tile + 2 * margin, halo - margin
     places = corners(model, rows, cols)
@@ -98,9 +99,10 @@ def _cut(x: "torch.Tensor", places: Sequence[tuple[int, int]], factor: int, edge
 
 
 def _lay_down(result: "torch.Tensor", out: "torch.Tensor", corner: tuple[int, int], ramp: int) -> None:
-    """Add a tile, with ``ramp`` pixels beyond it on every side, to the core where it meets it.
+    """Lay a tile, with ``ramp`` pixels beyond it on every side, into the core where it meets it.
 
-    Neighbours share the 2 ``ramp`` pixels along their border in falling and rising shares that add up to one.
+    Where there is a ramp, neighbours share the 2 ``ramp`` pixels along their border in falling and rising shares that add up
+    to one.
     """
     height, width = result.shape[1:]
     top, left = corner[0] - ramp, corner[1] - ramp
@@ -110,7 +112,9 @@ def _lay_down(result: "torch.Tensor", out: "torch.Tensor", corner: tuple[int, in
     if ramp:
         down, across = _shares(height, ramp, out.device), _shares(width, ramp, out.device)
         part = part * down[rows.start - top : rows.stop - top, None] * across[cols.start - left : cols.stop - left]
-    out[:, rows, cols] += part
+        out[:, rows, cols] += part
+    else:
+        out[:, rows, cols] = part
 
 
 def _shares(length: int, ramp: int, device: "torch.device") -> "torch.Tensor":

@@ -11,12 +11,10 @@ after the chunk's data and taken away before the data is touched again; what has
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
 from pipeline.lattice import Box
-from pipeline.lease import Superseded, guard
 from pipeline.objects import Objects
 from pipeline.record import Record
 
@@ -58,23 +56,6 @@ class Ledger:
     def drop(self, day: date, box: Box) -> None:
         """Take away every record of a place: its data is about to change."""
         self.objects.delete([entry.key for entry in self.objects.entries(_place(day, box))])
-
-    @contextmanager
-    def changing(self, day: date, box: Box, lease: int) -> Iterator[None]:
-        """While the data of a place changes no record says that it is done; its new record is put inside, when it is.
-
-        Raises ``Superseded`` where another run than the one with this token has taken the store. Where that turns out only
-        afterwards, for the worker was paused, its own record and the one that the other run may have put there go too: they
-        would tell of data that is no more.
-        """
-        guard(self.objects, lease)
-        self.drop(day, box)
-        yield
-        try:
-            guard(self.objects, lease)
-        except Superseded:
-            self.drop(day, box)
-            raise
 
     def trouble(self, day: date, box: Box, reason: str) -> None:
         """Keep why a chunk could not be finished, until it is tried again."""

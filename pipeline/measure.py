@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline import __version__
 from pipeline.cube import address
-from pipeline.degrade import degrade
+from pipeline.degrade import Decode, degrade
 from pipeline.flags import Flag
 from pipeline.job import Job, Task, key
 from pipeline.memory import peak_memory
@@ -36,11 +36,10 @@ class Measured:
 
 def measure(job: Job, task: Task, journal: Journal, chunk: Measured, seconds: Mapping[str, float]) -> Record:
     """Measure what will be stored, and say what it was made from."""
-    stored = {b: job.encoding.decode(n) for b, n in zip(job.model.output.bands, chunk.numbers, strict=True)}
-    consistency, angles = _consistency(job, stored, chunk.inputs)
+    consistency, angles = _consistency(job, chunk.numbers, job.encoding.decode, chunk.inputs)
     before: dict[str, PairSums] = {}
     if chunk.before is not None:
-        before, _ = _consistency(job, dict(zip(job.model.output.bands, chunk.before, strict=True)), chunk.inputs)
+        before, _ = _consistency(job, chunk.before, np.asarray, chunk.inputs)
     readings, failures, used = _sources(job, task, journal)
     flags = chunk.flags
     return Record(
@@ -71,20 +70,23 @@ def flag_counts(flags: NDArray[np.uint16]) -> dict[str, int]:
 
 
 def _consistency(
-    job: Job, values: Mapping[str, NDArray[np.floating]], inputs: Sequence[NDArray[np.float32]]
+    job: Job, fused: NDArray, decode: Decode, inputs: Sequence[NDArray[np.float32]]
 ) -> tuple[dict[str, PairSums], dict[str, AngleSums]]:
-    """Reflectance over the core degraded to each coarser band's own pixels beside what was measured: by band, by input."""
+    """Reflectance over the core degraded to each coarser band's own pixels beside what was measured: by band, by input.
+
+    ``decode`` makes reflectance of what was fused, (bands, rows, cols).
+    """
+    places = {band: place for place, band in enumerate(job.model.output.bands)}
     consistency: dict[str, PairSums] = {}
     angles: dict[str, AngleSums] = {}
     for wanted, x in zip(job.model.inputs, inputs, strict=True):
         ratio = wanted.resolution // job.model.output.resolution
-        here = [(band, plane) for band, plane in zip(wanted.bands, x, strict=False) if band in values]
+        here = [(band, plane) for band, plane in zip(wanted.bands, x, strict=False) if band in places]
         if ratio == 1 or not here or not job.model.gives_back(wanted):
             continue
-        pairs = [_compared(wanted, band, values[band], plane, ratio) for band, plane in here]
+        pairs = [_compared(wanted, band, fused[places[band]], decode, plane, ratio) for band, plane in here]
         consistency |= {band: PairSums.of(*pair) for (band, _), pair in zip(here, pairs, strict=True)}
-        seen, truth = (np.stack(side) for side in zip(*pairs, strict=True))
-        angles[f"{wanted.resolution}m"] = AngleSums.of(seen, truth)
+        angles[f"{wanted.resolution}m"] = AngleSums.of(*zip(*pairs, strict=True))
     return consistency, angles
 
 
@@ -97,13 +99,13 @@ def pixel_digest(*arrays: NDArray) -> str:
 
 
 def _compared(
-    wanted: Input, band: str, values: NDArray[np.floating], measured: NDArray[np.float32], ratio: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    wanted: Input, band: str, fused: NDArray, decode: Decode, measured: NDArray[np.float32], ratio: int
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """One band of the result as its own coarser pixels would have seen it, and what they saw, over the core."""
-    seen = degrade(values[None], [sensor(wanted.sensor).band(band).mtf], ratio)[0]
+    seen = degrade(fused[None], [sensor(wanted.sensor).band(band).mtf], ratio, decode)[0]
     margin = (measured.shape[0] - seen.shape[0]) // 2
     truth = measured[margin : margin + seen.shape[0], margin : margin + seen.shape[1]]
-    return seen, truth.astype(np.float64)
+    return seen, truth
 
 
 def band_sums(job: Job, numbers: NDArray) -> dict[str, BandSums]:

@@ -16,6 +16,14 @@ UNIT = 1e-5
 """Reflectance of one unit: a tenth of a digital number."""
 
 
+ROWS = 64
+"""Rows that are taken together: what is made of them on the way stays in the processor's cache."""
+
+
+def _parts(rows: int) -> list[slice]:
+    return [slice(top, top + ROWS) for top in range(0, rows, ROWS)]
+
+
 def _total(values: NDArray[np.int64]) -> int:
     """Exact sum of (rows, cols) integers, beyond the range of 64 bits."""
     return sum(values.sum(axis=-1).tolist()) if values.size else 0
@@ -48,8 +56,8 @@ class BandSums:
         high, low = np.divmod(units * units, 2**20)  # in two parts, whose sums stay within 64 bits for any chunk
         return cls(int(n.sum()), int(n @ units), int(n @ high) * 2**20 + int(n @ low))
 
-    def __add__(self, other: Self) -> "BandSums":
-        return BandSums(self.n + other.n, self.x + other.x, self.xx + other.xx)
+    def __add__(self, other: "BandSums") -> Self:
+        return type(self)(self.n + other.n, self.x + other.x, self.xx + other.xx)
 
     @property
     def mean(self) -> float:
@@ -84,14 +92,19 @@ class PairSums:
     @classmethod
     def of(cls, estimate: NDArray[np.floating], reference: NDArray[np.floating]) -> Self:
         """Sums over (rows, cols) reflectance; a pixel that is NaN in either is left out."""
+        return sum((cls._of(estimate[part], reference[part]) for part in _parts(len(estimate))), cls())
+
+    @classmethod
+    def _of(cls, estimate: NDArray[np.floating], reference: NDArray[np.floating]) -> Self:
+        estimate, reference = estimate.astype(np.float64), reference.astype(np.float64)
         valid = np.isfinite(estimate) & np.isfinite(reference)
         x = np.rint(np.where(valid, estimate, 0) / UNIT).astype(np.int64)
         y = np.rint(np.where(valid, reference, 0) / UNIT).astype(np.int64)
         top = int(y.max()) if y.size else 0
         return cls(int(valid.sum()), _total(x), _total(y), _total(x * x), _total(y * y), _total(x * y), top)
 
-    def __add__(self, other: Self) -> "PairSums":
-        return PairSums(
+    def __add__(self, other: "PairSums") -> Self:
+        return type(self)(
             n=self.n + other.n,
             x=self.x + other.x,
             y=self.y + other.y,
@@ -138,10 +151,16 @@ class AngleSums:
     """Sum of angles in microdegrees."""
 
     @classmethod
-    def of(cls, estimate: NDArray[np.floating], reference: NDArray[np.floating]) -> Self:
-        """Sums over (bands, rows, cols); pixels that are NaN or zero in every band of either are left out."""
-        dot, xx, yy = (np.zeros(estimate.shape[1:]) for _ in range(3))
-        for x, y in zip(estimate.astype(np.float64), reference.astype(np.float64), strict=True):
+    def of(cls, estimate: Sequence[NDArray[np.floating]], reference: Sequence[NDArray[np.floating]]) -> Self:
+        """Sums over bands of (rows, cols) each; pixels that are NaN or zero in every band of either are left out."""
+        sides = (([x[part] for x in estimate], [y[part] for y in reference]) for part in _parts(len(estimate[0])))
+        return sum((cls._of(*side) for side in sides), cls())
+
+    @classmethod
+    def _of(cls, estimate: Sequence[NDArray[np.floating]], reference: Sequence[NDArray[np.floating]]) -> Self:
+        dot, xx, yy = (np.zeros(estimate[0].shape) for _ in range(3))
+        for x, y in zip(estimate, reference, strict=True):
+            x, y = x.astype(np.float64), y.astype(np.float64)
             dot += x * y  # band by band: one order of summation for any shape
             xx += x * x
             yy += y * y
@@ -151,8 +170,8 @@ class AngleSums:
         angles = np.where(valid, np.rint(np.degrees(np.arccos(np.where(valid, cosine, 1))) * 1e6), 0)
         return cls(int(valid.sum()), _total(angles.astype(np.int64)))
 
-    def __add__(self, other: Self) -> "AngleSums":
-        return AngleSums(self.n + other.n, self.total + other.total)
+    def __add__(self, other: "AngleSums") -> Self:
+        return type(self)(self.n + other.n, self.total + other.total)
 
     @property
     def degrees(self) -> float:

@@ -24,6 +24,8 @@ class Image:
     """The quantity, (bands, rows, cols); NaN where no scene has a value."""
     saturated: NDArray[np.bool_]
     """Where any band is saturated, (rows, cols)."""
+    whole: bool
+    """Whether every pixel has a value in every band."""
 
 
 def lay(
@@ -55,7 +57,7 @@ def lay(
         for index, plane in enumerate(harmony.applied(scene, bands, values)):
             np.copyto(out[index], plane, where=missing[index])
         missing = np.isnan(out)
-    return Image(out, saturated)
+    return Image(out, saturated, not missing.any())
 
 
 def _numbers(scene: Scene, geobox: GeoBox, bands: Sequence[str], journal: Journal | None) -> dict[str, NDArray]:

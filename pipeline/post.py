@@ -1,5 +1,7 @@
 """What a worker process holds for a job: told once when it joins, so that tasks carry nothing but their chunks."""
 
+import asyncio
+import time
 from dataclasses import replace
 from datetime import date
 from threading import Lock
@@ -9,6 +11,7 @@ import zarr
 from distributed import Worker, WorkerPlugin
 
 from pipeline.device import Equipment, Runner
+from pipeline.errors import Refused, one_line
 from pipeline.job import Job
 from pipeline.models.declaration import FusionModel
 from pipeline.models.weights import here
@@ -16,6 +19,9 @@ from pipeline.store import WEIGHTS, Store
 
 KEPT = 3
 """Networks that a worker holds at once: days have weights of their own where they were adapted."""
+
+
+one_at_a_time = Lock()  # a post is made ready by the first that asks
 
 
 class Runners:
@@ -40,6 +46,20 @@ class Runners:
             return runner
 
 
+class Unfit(RuntimeError):
+    """A worker that cannot do the work: ``Unfit(worker, reason)``."""
+
+    @property
+    def worker(self) -> str:
+        """Its address."""
+        return str(self.args[0])
+
+    @property
+    def reason(self) -> str:
+        """Why, in one line."""
+        return str(self.args[1])
+
+
 class Post(WorkerPlugin):
     """A job at its post on a worker. Dask sets it up on every worker, also on one that joins later.
 
@@ -50,7 +70,7 @@ class Post(WorkerPlugin):
     where
         The store, as ``Objects.at`` takes it.
     lease
-        Token of the run's lease on the store, 0 without one.
+        Token of the run's lease on the store.
     equipment
         What the worker computes on.
     """
@@ -61,18 +81,46 @@ class Post(WorkerPlugin):
         self.where = where
         self.lease = lease
         self.equipment = equipment
+        self.since = 0.0  # not before it is ready
 
-    def setup(self, worker: Worker) -> None:
-        """Take the worker's share of the cores, load the network of the job once, try it once."""
+    async def setup(self, worker: Worker) -> None:
+        """Make ready, apart from the loop in which the worker answers: networks take their time to load or to compile."""
+        await asyncio.to_thread(self.ready, worker)
+
+    def ready(self, worker: Worker) -> "Post":
+        """Itself, once the network of the job is loaded and tried; raises ``Unfit`` where that cannot be.
+
+        Dask gives work to a worker that joined later even where its ``setup`` failed, so each strip asks again.
+        """
+        with one_at_a_time:
+            if not self.since:
+                try:
+                    self._prepare(worker.state.nthreads)
+                except Exception as error:  # whatever it is, this worker can do nothing and others may
+                    raise Unfit(worker.address, one_line(error)) from error
+                self.since = time.perf_counter()
+        return self
+
+    def _prepare(self, threads: int) -> None:
         import torch
 
-        threads = self.equipment.threads or worker.state.nthreads
-        torch.set_num_threads(threads)
-        zarr.config.set({"threading.max_workers": threads})  # compression must not take the neighbour's core
+        if threads > 1:
+            raise Refused(
+                f"it works on {threads} tasks at once, and memory is priced for one; start it with --nthreads 1, and as many "
+                "of them as there is memory for: a chunk takes the cores by itself."
+            )
+        cores = self.equipment.threads or threads
+        torch.set_num_threads(cores)
+        zarr.config.set({"threading.max_workers": cores})  # compression must not take the neighbour's core
         self.store = Store(self.where)
         self.runners = Runners(self.equipment)
         if not self.job.adapt:
             self.runners.get(self.job.model).warm_up()
+
+    def turn(self, now: float) -> float:
+        """Seconds since a chunk was last finished here, or since there was none to be."""
+        since, self.since = self.since, now
+        return round(now - since, 4)
 
     def runner(self, day: date) -> Runner:
         """What runs the network of a day; weights that are not on this machine come from the store."""

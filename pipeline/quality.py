@@ -65,7 +65,7 @@ def score(estimates: Sequence[Image], references: Sequence[Image], ratio: int) -
     angles = AngleSums()
     similar, indexed, weights = [], [], []
     for estimate, reference in zip(estimates, references, strict=True):
-        angles += AngleSums.of(estimate, reference)
+        angles += AngleSums.of([*estimate], [*reference])
         weights.append(np.isfinite(estimate + reference).sum())
         similar.append(np.mean([ssim(estimate[b], reference[b], peaks[b]) for b in bands]))
         indexed.append(np.mean([uiqi(estimate[b], reference[b]) for b in bands]))

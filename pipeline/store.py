@@ -214,13 +214,15 @@ class Store:
         inside = (slice(inner_rows.start - rows.start, inner_rows.stop - rows.start),
                   slice(inner_cols.start - cols.start, inner_cols.stop - cols.start))  # fmt: skip
         shape = (rows.stop - rows.start, cols.stop - cols.start)
-        full = np.full((len(self.contents.bands), *shape), self.contents.encoding.fill, numbers.dtype)
-        full[:, inside[0], inside[1]] = numbers
-        why = np.full(shape, Flag.NODATA, np.uint16)
-        why[inside] = flags
+        if numbers.shape[1:] != shape:  # the area ends within the core
+            full = np.full((len(self.contents.bands), *shape), self.contents.encoding.fill, numbers.dtype)
+            full[:, inside[0], inside[1]] = numbers
+            why = np.full(shape, Flag.NODATA, np.uint16)
+            why[inside] = flags
+            numbers, flags = full, why
         with store_errors():
-            self.array("reflectance")[time, :, rows, cols] = full
-            self.array("flags")[time, rows, cols] = why
+            self.array("reflectance")[time, :, rows, cols] = numbers
+            self.array("flags")[time, rows, cols] = flags
 
     def consolidate(self) -> None:
         """Bring the one document of metadata up to date with groups that were made."""

@@ -4,11 +4,10 @@ While the model runs on one chunk, readers read those after it and the one befor
 written before its record, and an old record goes before its data is touched: whatever is killed, a record tells the truth.
 """
 
-import re
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, replace
 from datetime import date
 from itertools import islice
@@ -16,9 +15,10 @@ from typing import Any, cast
 
 from distributed import get_worker
 
-from pipeline.errors import StoreFull
-from pipeline.events import Done, Trouble
-from pipeline.fuse import Read, apply_model, finish, read_chunk
+from pipeline.changing import changing
+from pipeline.errors import StoreFull, one_line
+from pipeline.events import Begun, Done, Trouble
+from pipeline.fuse import Fused, Read, apply_model, finish, read_chunk
 from pipeline.job import Task, key
 from pipeline.lattice import Box
 from pipeline.lease import Superseded
@@ -30,9 +30,6 @@ from pipeline.store import store_errors
 RELEASE_EVERY = 4
 """Chunks, on average, after which a worker gives back what is free: every time would cost 0.1 s a chunk (measured)."""
 
-FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^\s'\"/]+/)+")
-"""The folders of a path of this machine, not those of an address."""
-
 STOP = (StoreFull, Superseded)
 """What ends a whole run, whichever chunk it meets."""
 
@@ -40,10 +37,12 @@ STOP = (StoreFull, Superseded)
 def fuse_strip(name: str, strip: Sequence[Task]) -> list[Done | Trouble]:
     """Fuse and write the chunks of a strip, all of one day; each is told as a Dask event as it happens.
 
-    Raises ``StoreFull`` where no space is left and ``Superseded`` where another run has taken the store.
+    Raises ``Unfit`` where this worker cannot do the work, ``StoreFull`` where no space is left and ``Superseded`` where
+    another run has taken the store.
     """
     worker = get_worker()
-    line = Line(cast(Post, worker.plugins[name]), worker.address)
+    worker.log_event(name, plain(Begun(strip[0].name)))
+    line = Line(cast(Post, worker.plugins[name]).ready(worker), worker.address)
     found = []
     for event in line.fused(strip):
         worker.log_event(name, plain(event))
@@ -57,35 +56,45 @@ class Line:
     def __init__(self, post: Post, worker: str) -> None:
         self.post = post
         self.worker = worker
-        self.since = time.perf_counter()
 
     def fused(self, strip: Sequence[Task]) -> Iterator[Done | Trouble]:
         """What became of each chunk, in order.
 
-        In memory at any time: a window for each reader, the one in the model, and the one that is measured and written.
+        In memory at any time: a window for each reader, the one in the model, the one that is measured, and the stored
+        numbers of the one that is written.
         """
         readers = self.post.equipment.readers
-        with ThreadPoolExecutor(readers) as reading, ThreadPoolExecutor(1) as writing:
+        with (
+            ThreadPoolExecutor(readers) as reading,
+            ThreadPoolExecutor(1) as measuring,
+            ThreadPoolExecutor(1) as writing,
+        ):
             rest, ahead = iter(strip), deque[tuple[Task, Future]]()
-            last: tuple[Task, Future] | None = None
+            behind, measured = deque[tuple[Task, Future]](), Future[Fused | None]()
             while True:
                 ahead.extend((t, reading.submit(self._read, t)) for t in islice(rest, readers + 1 - len(ahead)))
                 if not ahead:
                     break
                 task, read = ahead.popleft()
                 applied = self._applied(task, read)
-                if last:
-                    yield self._ended(*last)
-                last = task, writing.submit(self._written, task, applied)
+                if behind:
+                    wait([measured])
+                while behind and (len(behind) > 1 or behind[0][1].done()):
+                    yield self._ended(*behind.popleft())
+                measured = measuring.submit(self._measured, task, applied)
+                behind.append((task, writing.submit(self._written, task, measured)))
                 del applied, read  # not to be kept until the next chunk has been read
-            if last:
-                yield self._ended(*last)
+            for one in behind:
+                yield self._ended(*one)
 
     def _read(self, task: Task) -> Read | None:
         """What the chunk is given; ``None`` where its record is there already."""
-        if self.post.store.ledger.has(task.day, task.chunk.core, key(self.post.job, task)):
+        if self._has(task):
             return None
         return read_chunk(self.post.job, task)
+
+    def _has(self, task: Task) -> bool:
+        return self.post.store.ledger.has(task.day, task.chunk.core, key(self.post.job, task))
 
     def _applied(self, task: Task, reading: Future) -> Any:
         """The read chunk, its fused pixels, the GPU's memory; ``None`` where it is done already, or the error that it met."""
@@ -98,26 +107,31 @@ class Line:
         except Exception as error:  # noqa: BLE001  told with the chunk, in its turn
             return error
 
-    def _written(self, task: Task, applied: Any) -> Done:
-        """Measure and write a chunk: the old record goes first, then the data comes, then the new record."""
+    def _measured(self, task: Task, applied: Any) -> Fused | None:
+        """What will be stored of a chunk, ``None`` where it is done already."""
         if isinstance(applied, Exception):
             raise applied
         if applied is None:
-            return self._held(task)
+            return None
         read, pixels, gpu_memory = applied
         fused = finish(self.post.job, task, read, pixels)
+        return replace(fused, record=replace(fused.record, gpu_memory=gpu_memory))
+
+    def _written(self, task: Task, measured: Future) -> Done:
+        """Write a chunk: the old record goes first, then the data comes, then the new record."""
+        fused = measured.result()
+        if fused is None or self._has(task):  # another worker, of which this one did not hear, has been faster
+            return self._held(task)
         store, start = self.post.store, time.perf_counter()
-        with store_errors(), store.ledger.changing(task.day, task.chunk.core, self.post.lease):
+        with store_errors(), changing(store, task.chunk, task.day, self.post.lease):
             store.write(task.chunk, task.day, fused.numbers, fused.flags)
             now = time.perf_counter()
             record = replace(
                 fused.record,
                 seconds=dict(fused.record.seconds) | {"write": round(now - start, 4)},
-                turn=round(now - self.since, 4),
-                gpu_memory=gpu_memory,
+                turn=self.post.turn(now),
             )
             store.ledger.put(record)
-        self.since = now
         if int(record.key, 16) % RELEASE_EVERY == 0:
             release_memory()
         return Done.of(task.name, record, self.worker)
@@ -136,20 +150,16 @@ class Line:
         return Done(task.name, work, task.day, task.chunk.core, 0, 0, True, (), {}, 0.0, 0, self.worker)
 
 
-def one_line(error: BaseException) -> str:
-    """An error in one line of bounded length; of folders only what lies in them is named."""
-    said = FOLDERS.sub("…/", " ".join(str(error).split()))
-    return said[:300] or type(error).__name__
-
-
-def plain(event: Done | Trouble) -> dict[str, Any]:
+def plain(event: Begun | Done | Trouble) -> dict[str, Any]:
     """An event as plain values, as Dask sends them."""
     found = asdict(event)
     return found | {"day": event.day.isoformat()} if isinstance(event, Done) else found
 
 
-def event(raw: dict[str, Any]) -> Done | Trouble:
+def event(raw: dict[str, Any]) -> Begun | Done | Trouble:
     """The event that ``plain`` wrote."""
+    if len(raw) == 1:
+        return Begun(**raw)
     if "reason" in raw:
         return Trouble(**raw)
     failures = tuple(Failure(**found) for found in raw["failures"])

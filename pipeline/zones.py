@@ -24,6 +24,7 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from pipeline import __version__
+from pipeline.changing import changing
 from pipeline.flags import Flag
 from pipeline.job import Job, fingerprint
 from pipeline.lattice import Box, Chunk, Lattice, Layout
@@ -168,7 +169,7 @@ def lay_into(where: str, job: Job, zones: Sequence[Zone], lease: int, piece: Pie
     laid = lay(job, piece.chunk.core, piece.day, zones)
     between = time.perf_counter()
     store = Store(where)
-    with store_errors(), store.ledger.changing(piece.day, piece.chunk.core, lease):
+    with store_errors(), changing(store, piece.chunk, piece.day, lease):
         store.write(piece.chunk, piece.day, laid.numbers, laid.flags)
         end = time.perf_counter()
         record = _record(job, piece, laid, {"mosaic": round(between - start, 4), "write": round(end - between, 4)})

@@ -14,7 +14,7 @@ from distributed import Client, LocalCluster
 from flows.prepare import prepare
 from flows.road import execute, planned
 from flows.spec import validate
-from pipeline import flight, overviews
+from pipeline import flight, overviews, staff
 from pipeline.errors import Refused
 from pipeline.flags import Flag
 from pipeline.flight import fly
@@ -233,7 +233,7 @@ def test_small_work_flies_a_few_at_a_time(client):
 
 
 def test_small_work_flies_no_further_without_a_scheduler(monkeypatch):
-    monkeypatch.setattr(flight, "PATIENCE", 0.2)
+    monkeypatch.setattr(flight, "LOOK", 0.2)
     alone = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
     with alone as cluster, Client(cluster, timeout=1) as client:
         results = fly(client, divided, range(1, 40), 120)
@@ -244,7 +244,7 @@ def test_small_work_flies_no_further_without_a_scheduler(monkeypatch):
 
 
 def test_small_work_flies_to_workers_that_join(monkeypatch):
-    monkeypatch.setattr(flight, "PATIENCE", 0.0)
+    monkeypatch.setattr(staff, "LOOK", 0.0)
     taken: list[int] = []
     alone = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
     with alone as cluster, Client(cluster) as client:

@@ -13,13 +13,12 @@ from rich.console import Console
 import flows.terminal as terminal
 import pipeline.standing
 from flows.logs import Log, logging_to
-from pipeline.errors import Refused
+from pipeline.errors import Refused, one_line
 from pipeline.events import Done, Trouble
 from pipeline.lattice import Box
 from pipeline.lease import take
 from pipeline.record import Failure
 from pipeline.standing import standing
-from pipeline.strip import one_line
 from pipeline.watch import Progress, Watch
 
 MISSING = Failure("scene", "B05", "the file is missing")

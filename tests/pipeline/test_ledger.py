@@ -12,7 +12,6 @@ from test_growth import AREA, FIRST, THIRD, contents
 import pipeline.summary as summary
 from pipeline.growth import grow
 from pipeline.lattice import Box
-from pipeline.lease import Superseded, take
 from pipeline.ledger import Ledger
 from pipeline.metrics import BandSums, PairSums
 from pipeline.record import Failure, Record
@@ -74,26 +73,6 @@ def test_troubles_are_kept_until_the_chunk_is_tried_again(ledger):
     assert (ledger.done(), list(ledger.places(FIRST))) == (set(), [])
     ledger.drop(FIRST, BOX)
     assert ledger.troubles() == {}
-
-
-def test_a_run_that_lost_the_store_leaves_no_record_that_is_not_true(ledger):
-    ledger.put(record())
-    with take(ledger.objects, {}, wait=False) as first:
-        pass
-    with ledger.changing(FIRST, BOX, first.token):
-        assert ledger.done() == set(), "while data changes nothing is done"
-    ledger.put(record())
-    paused = ledger.changing(FIRST, BOX, first.token)
-    paused.__enter__()
-    with take(ledger.objects, {}, wait=False):
-        ledger.put(record(key="1123456789abcdef"))
-        with pytest.raises(Superseded):  # it went on, and its data lies over the other run's
-            paused.__exit__(None, None, None)
-        assert ledger.done() == set()
-        ledger.put(record(key="1123456789abcdef"))
-        with pytest.raises(Superseded), ledger.changing(FIRST, BOX, first.token):
-            pytest.fail("its data is written")
-        assert ledger.done() == {"1123456789abcdef"}
 
 
 def test_the_state_changes_with_the_records_and_with_nothing_else(ledger):
