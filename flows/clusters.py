@@ -14,7 +14,13 @@ from pipeline.errors import Refused
 from pipeline.job import Job
 
 PATIENCE = {"slurm": 60.0, "kubernetes": 15.0}
-"""Minutes to wait for the first worker, where others decide when it starts."""
+"""Minutes to wait for a worker, where others decide when it starts."""
+
+FIRST = 2.0
+"""Minutes to wait for the first worker elsewhere."""
+
+AGAIN = 10.0
+"""Minutes to wait there for another, once all have gone."""
 
 REMEDIES = {
     "local": "see that the machine has memory and processes left",
@@ -44,13 +50,18 @@ def connected(spec: Cluster, job: Job, where: str | Path) -> Iterator[tuple[Clie
     the work.
     """
     with _client(spec) as client:
-        minutes = spec.patience or PATIENCE.get(spec.kind, 2.0)
+        minutes = spec.patience or PATIENCE.get(spec.kind, FIRST)
         waited(client, 60 * minutes, REMEDIES[spec.kind])
         place = str(where) if "://" in str(where) else str(Path(where).absolute())
         found = check(client, None if job.adapt else job.model, place)
         gpus = on_gpus(spec.device, found, offering(client))
         share = (spec.slurm.cores if spec.slurm else None) or (1 if spec.kind == "slurm" else threads(client, found))
         yield client, _equipment(spec, gpus, share)
+
+
+def patience(spec: Cluster) -> float:
+    """Seconds to wait for another worker where all have gone."""
+    return 60 * (spec.patience or PATIENCE.get(spec.kind, AGAIN))
 
 
 def _client(spec: Cluster) -> AbstractContextManager[Client]:
@@ -109,7 +120,13 @@ def _gpu_here() -> None:
 
 def _equipment(spec: Cluster, gpus: bool, share: int) -> Equipment:
     if not gpus:
-        return Equipment(threads=share, readers=spec.readers or 1, batch=spec.batch, compiled=spec.compile)
+        for name, asked_for in (("batch", spec.batch), ("compile", spec.compile)):
+            if asked_for:
+                raise Refused(
+                    f"cluster.{name} is for GPUs: on processors networks take one tile at a time as they are, so that every "
+                    "machine comes to the same bits; leave it out."
+                )
+        return Equipment(threads=share, readers=spec.readers or 1)
     asked = (("GPU", 1.0),)
     return Equipment(
         "cuda", threads=share, readers=spec.readers or 8, batch=spec.batch, compiled=spec.compile, resources=asked

@@ -28,13 +28,19 @@ class Log:
     def __init__(self, file: BinaryIO | None, run: str) -> None:
         self._file = file
         self.run = run
+        self.stage = ""
+        """What the run is at, named in every line; empty where there is but one thing to be at."""
 
     def write(self, event: str, level: str = "info", **fields: object) -> None:
         """Append a line, whole and at once."""
         if self._file is None:
             return
         moment = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = {"time": moment, "level": level, "event": event, "run": self.run} | fields
+        line = (
+            {"time": moment, "level": level, "event": event, "run": self.run}
+            | ({"stage": self.stage} if self.stage else {})
+            | fields
+        )
         try:
             self._file.write(json.dumps(line, default=str).encode() + b"\n")
         except OSError as error:
@@ -46,6 +52,8 @@ class Log:
         if isinstance(event, Trouble):
             self.write("trouble", "error", task=event.task, reason=event.reason)
             return
+        if event.held and not event.worker:
+            return  # it was done before, and nobody has looked at it
         box = event.box
         self.write(
             "chunk",

@@ -140,6 +140,8 @@ def mosaic(
                 leave(piece, "a zone that it is made of is not done here")
             elif piece.key in done:
                 held += 1
+                if watch:
+                    watch(Done(piece.name, piece.key, piece.day, piece.chunk.core, 0, 0, True, (), {}, 0.0, 0, ""))
             else:
                 yield piece
 

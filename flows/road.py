@@ -45,6 +45,10 @@ class Result:
     """Whether the run stopped because no space was left."""
     lost: bool
     """Whether the run stopped because another has taken the store."""
+    hopeless: bool = False
+    """Whether the run stopped because everything failed."""
+    unfit: tuple[str, ...] = ()
+    """Workers that were left out, each with the reason."""
 
     @property
     def complete(self) -> bool:
@@ -178,10 +182,11 @@ def execute(
     Raises ``StoreFull`` where not even the store can be made or grown.
     """
     # what is done already asks for neither a cluster nor torch, so neither is imported before it is needed
+    from flows.clusters import patience
     from pipeline.engine import run
 
     store = opened(prepared, job, work)
-    outcome = run(client, store.where, job, work.todo, equipment, lease, watch)
+    outcome = run(client, store.where, job, work.todo, equipment, lease, watch, patience(prepared.spec.cluster))
     if not outcome.full and not outcome.lost:
         conclude(store, prepared, job)
     return came_to(outcome, work.done)
@@ -196,6 +201,8 @@ def came_to(outcome: "Outcome", done: int) -> Result:
         missed=tuple(sorted({f"{f.scene} {f.band}: {f.reason}" for f in outcome.missed})),
         full=outcome.full,
         lost=outcome.lost,
+        hopeless=outcome.hopeless,
+        unfit=outcome.unfit,
     )
 
 

@@ -1,9 +1,10 @@
 """What the command ``run`` does, from a specification that is ready to the report of what came out.
 
-The store is made first, where there is none; then it is taken, so that no other run writes into it; only then is it mended,
-grown and filled.
+What could refuse the work does so before anything is written. Then the store is taken, so that no other run writes into it;
+only then is it made or mended, grown and filled.
 """
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -62,6 +63,11 @@ class Going:
     cluster: Callable[[], "tuple[Client, Equipment]"]
     """The cluster, reached when it is first asked for."""
 
+    def note(self, lost: bool) -> None:
+        """Remember that another run has taken the store, so that nothing more is said in it."""
+        if lost:
+            self.lease.lost.set()
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -91,7 +97,7 @@ def _held(prepared: Prepared, manner: Manner, redo: Condition | None) -> Ended:
     """Run with the store taken, its log open, and a cluster when one is needed."""
     with ExitStack() as stack:
         cluster = _reached_once(stack, prepared)
-        _stood(prepared, redo, cluster)
+        _foreseen(prepared, redo, cluster)
         objects = Objects.at(prepared.spec.out)
         lease = stack.enter_context(_taken(objects, prepared, manner.wait))
         log = stack.enter_context(logging_to(manner.log or _beside(objects), f"{prepared.run}-{lease.token}"))
@@ -101,20 +107,25 @@ def _held(prepared: Prepared, manner: Manner, redo: Condition | None) -> Ended:
     return ended
 
 
-def _stood(prepared: Prepared, redo: Condition | None, cluster: Callable[[], object]) -> None:
-    """See that there is a store to take; where there is none yet, whatever could refuse the work does so before it is made."""
-    where = prepared.spec.out
-    if Store.exists(where):
+def _foreseen(prepared: Prepared, redo: Condition | None, cluster: Callable[[], object]) -> None:
+    """Where there is no store yet, let whatever could refuse the work do so before anything is written."""
+    if Store.exists(prepared.spec.out):
         return
     if redo:
-        raise _nothing_to_redo(where)
-    job, work = planned(prepared)
-    affordable(prepared, job, work)
+        raise _nothing_to_redo(prepared.spec.out)
+    affordable(prepared, *planned(prepared))
     cluster()
-    if prepared.zones:
+
+
+def _stood(prepared: Prepared) -> None:
+    """See that there is a store, sound; it has been taken."""
+    where = prepared.spec.out
+    if Store.exists(where):
+        mend(where)
+    elif prepared.zones:
         regions.opened(prepared)
     else:
-        opened(prepared, job, work)
+        opened(prepared, *planned(prepared))
 
 
 def _taken(objects: Objects, prepared: Prepared, patient: bool) -> Lease:
@@ -153,7 +164,7 @@ def _logged(prepared: Prepared, redo: Condition | None, going: Going) -> Ended:
     )
     log.write("lease", token=going.lease.token)
     try:
-        mend(prepared.spec.out)
+        _stood(prepared)
         if redo:
             _redo(prepared, redo, going)
         ended = _region(prepared, going) if prepared.zones else _fused(prepared, going, "fusing")
@@ -201,19 +212,19 @@ def _region(prepared: Prepared, going: Going) -> Ended:
     store = regions.opened(prepared)
     zones = []
     for part in regions.parts(prepared):
-        _stood(part, None, going.cluster)
+        _foreseen(part, None, going.cluster)
         with _taken(Objects.at(part.spec.out), part, patient=False) as lease:
-            mend(part.spec.out)
+            _stood(part)
             zones.append(_fused(part, replace(going, lease=lease), f"fusing {part.job.layout.lattice.crs}"))
     if regions.laid(prepared) and folded(store):
         say(f"{prepared.spec.out}: all of its zones are laid together; nothing to compute.")
         return Ended(_overviewed(store, going), all(zone.complete for zone in zones))
-    done = len(store.ledger.done())
-    whole = store.contents.layout.rows * store.contents.layout.cols * len(store.contents.days)
+    whole = sum(1 for _ in store.contents.layout.chunks()) * len(store.contents.days)
     client, _ = going.cluster()
-    with _watched(prepared, going, "laying together", Span(whole - done, done)) as hear:
+    with _watched(prepared, going, "laying together", Span(whole, 0)) as hear:
         outcome = regions.mosaic(client, prepared, going.lease.token, hear)
-    result = came_to(outcome, done)
+        going.note(lost=outcome.lost)
+    result = came_to(outcome, 0)
     _named(result, prepared)
     if not folded(store):
         fold(store)
@@ -225,7 +236,9 @@ def _fused(prepared: Prepared, going: Going, text: str) -> Ended:
     """Fuse what a store lacks: register and adapt what is to be, then compute its chunks over the cluster."""
     where, log = prepared.spec.out, going.log
     job, work, apart = _register(prepared, *planned(prepared))
+    going.lease.check()
     job, work, unadapted = _adapt(prepared, job, work)
+    going.lease.check()
     failed = (*apart, *unadapted)
     for line in failed:
         complain(line)
@@ -238,6 +251,7 @@ def _fused(prepared: Prepared, going: Going, text: str) -> Ended:
     say(f"{len(work.todo)} chunks to do, {work.done} done; {work.scenes} scenes on {work.days} days; into {where}")
     with _watched(prepared, going, text, Span(len(work.todo), work.done)) as hear:
         result = execute(client, prepared, job, work, equipment, going.lease.token, hear)
+        going.note(lost=result.lost)
     _named(result, prepared)
     _overviewed(Store(where), going)
     return Ended(result.computed > 0, result.complete and not failed)
@@ -258,16 +272,20 @@ def _watched(prepared: Prepared, going: Going, text: str, span: Span) -> "Iterat
     """What hears the events of a run: they go to the terminal, to the log and into the store."""
     watch = Watch(going.log.run, text, span.todo, span.done, Objects.at(prepared.spec.out))
     watch.keep()
-    with following(text, lambda: watch.now) as tell:
+    going.log.stage = text
+    try:
+        with following(text, lambda: watch.now) as tell:
 
-        def hear(event: "Done | Trouble") -> None:
-            news = watch.hear(event)
-            going.log.hear(event)
-            going.log.missed(news)
-            tell()
+            def hear(event: "Done | Trouble") -> None:
+                news = watch.hear(event)
+                going.log.hear(event)
+                going.log.missed(news)
+                tell()
 
-        yield hear
-    watch.end()
+            yield hear
+    finally:
+        if not going.lease.lost.is_set():  # what is said in the store is for the run that has it
+            watch.end()
     now = watch.now
     going.log.write(
         "done", computed=now.computed, held=now.held, troubles=now.troubles, missed=now.missed, stages=now.stages
@@ -281,8 +299,12 @@ def _named(result: Result, prepared: Prepared) -> None:
         complain(f"not read: {line}")
     for line in result.troubles:
         complain(f"failed: {line}")
+    for line in result.unfit:
+        complain(f"left out: worker {line}")
+    if result.hopeless:
+        complain(f"{where}: everything failed for a while, so the run has stopped; what was finished is kept.")
     if result.full:
-        raise StoreFull(28, f"{where}: no space is left; {result.computed + result.held} chunks are kept")
+        raise StoreFull(errno.ENOSPC, f"{where}: no space is left; {result.computed + result.held} chunks are kept")
     if result.lost:
         raise Superseded(f"{where} was taken by another run; {result.computed + result.held} chunks are kept.")
 

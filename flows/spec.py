@@ -114,8 +114,8 @@ class Cluster(Strict):
     memory: str | None = Field(None, description="What a worker may take, such as 8 GB.")
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto: GPUs where workers offer them.")
     readers: int | None = Field(None, gt=0, description="Windows read ahead at once; by default 1, for a GPU 8.")
-    batch: int | None = Field(None, gt=0, description="Tiles that a network takes at once; by default what fits.")
-    compile: bool = Field(False, description="Compile networks (torch.compile) before the first chunk.")
+    batch: int | None = Field(None, gt=0, description="Tiles that a GPU takes at once; by default what fits.")
+    compile: bool = Field(False, description="Compile networks (torch.compile) for GPUs before the first chunk.")
     patience: float | None = Field(
         None, gt=0, description="Minutes to wait for the first worker; by default 2, on SLURM 60, on Kubernetes 15."
     )

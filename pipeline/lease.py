@@ -2,7 +2,8 @@
 
 A lease is an object named by its generation, ``lease/00000001.json``, made only where there is none; whoever makes the next
 generation has taken the store. So a folder and a bucket need nothing but "create where absent", and a run that was taken
-for dead finds a later generation and stops.
+for dead finds a later generation and stops. Generations are counted from the millisecond in which the first run came, so that a
+run which outlives its store is not taken for one on a later store at the same place.
 """
 
 import json
@@ -15,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from threading import Event, Thread
+from uuid import uuid4
 
 import psutil
 
@@ -22,6 +24,9 @@ from pipeline.errors import Refused
 from pipeline.objects import Objects
 
 FOLDER = "lease"
+
+BEGUN = f"{FOLDER}/begun"
+"""Object that holds what generations are counted from."""
 
 RENEWED = 15.0
 """Seconds between renewals."""
@@ -57,11 +62,14 @@ class Holder:
 
     @property
     def alive(self) -> bool:
-        """Whether it may still be at work: not where its process is gone, nor where it has not been heard of for long."""
-        if self.ended or time.time() - self.heard > LAPSES:
-            return False
+        """Whether it may still be at work, as far as this machine's clock and processes tell."""
+        return not self.gone and time.time() - self.heard <= LAPSES
+
+    @property
+    def gone(self) -> bool:
+        """Whether it is known to be at work no more: it has said so, or was a process of this machine that is no more."""
         elsewhere = (self.host, self.boot) != (socket.gethostname(), _boot())
-        return elsewhere or abs(_born(self.process) - self.born) < 1
+        return self.ended or not (elsewhere or abs(_born(self.process) - self.born) < 1)
 
 
 class Lease:
@@ -85,6 +93,10 @@ class Lease:
         if not self.lost.is_set():
             with suppress(OSError):  # unsaid, it lapses
                 self._say(ended=True)
+
+    def check(self) -> None:
+        """Raise ``Superseded`` where another run has taken the store."""
+        guard(self.objects, self.token)
 
     def _renew(self) -> None:
         while not self._left.wait(RENEWED):
@@ -114,9 +126,9 @@ def take(objects: Objects, about: Mapping[str, str], wait: bool) -> Lease:
         Whether to wait for the other run to end.
     """
     while True:
-        token = _latest(objects)
+        token = _latest(objects) or _begun(objects)
         other = _holder(objects, token)
-        if other is None or not other.alive:
+        if other is None or other.gone or _silent(objects, token) > LAPSES:
             mine = _self(about)
             # the latest again: a generation may be made anew that has come and gone since the one before it was read
             if objects.create(_key(token + 1), _plain(mine)) and _latest(objects) == token + 1:
@@ -150,9 +162,32 @@ def _latest(objects: Objects) -> int:
     return max((int(name) for name in names if name.isdigit()), default=0)
 
 
+def _begun(objects: Objects) -> int:
+    """What generations are counted from, the same for all who come at once."""
+    objects.create(BEGUN, str(time.time_ns() // 10**6).encode())
+    return int(objects.get(BEGUN) or 0)
+
+
+def _silent(objects: Objects, token: int) -> float:
+    """Seconds since a holder renewed its lease, by the one clock of the store: those of two machines differ."""
+    probe = f"{FOLDER}/now-{uuid4().hex}"
+    objects.put(probe, b"")
+    written = {entry.key: entry.modified for entry in objects.entries(FOLDER)}
+    objects.delete([probe])
+    last = written.get(_key(token))
+    return (written[probe] - last).total_seconds() if last else 0.0  # taken away just now: by whoever has the next
+
+
 def _holder(objects: Objects, token: int) -> Holder | None:
     found = objects.get(_key(token)) if token else None
-    return Holder(**json.loads(found)) if found else None
+    if found is None:
+        return None
+    try:
+        return Holder(**json.loads(found))
+    except (ValueError, TypeError):
+        raise Refused(
+            f"{objects.where}: {_key(token)} cannot be read; delete the folder {FOLDER} where no run is at work, and run again."
+        ) from None
 
 
 def _key(token: int) -> str:

@@ -66,6 +66,10 @@ class Entry:
     """Bytes."""
 
 
+class NoAccess(Refused, OSError):
+    """A bucket that is not there, or not for these credentials."""
+
+
 class Objects:
     """The objects below one place.
 
@@ -94,12 +98,13 @@ class Objects:
         """The last part of the address."""
         return self.where.rstrip("/").rpartition("/")[2]
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is there."""
+    def bare(self, *but: str) -> bool:
+        """Whether nothing is there, but for what lies below some names."""
         if self.folder is None:
-            return next(self.entries(""), None) is None
-        return not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir()))
+            return all(entry.key.split("/")[0] in but for entry in self.entries(""))
+        return not self.folder.exists() or (
+            self.folder.is_dir() and all(found.name in but for found in self.folder.iterdir())
+        )
 
     def get(self, key: str) -> bytes | None:
         """An object's bytes, ``None`` where there is none."""
@@ -241,15 +246,15 @@ def named(error: Exception, where: str) -> OSError:
     if system:
         return OSError(int(system[1]), os.strerror(int(system[1])).lower(), where)
     if "NoSuchBucket" in said:
-        return OSError(f"there is no bucket for {where}; make it, or name another place.")
+        return NoAccess(f"there is no bucket for {where}; make it, or name another place.")
     if "169.254.169.254" in said or "redential" in said:
-        return OSError(f"there are no credentials for {where}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
+        return NoAccess(f"there are no credentials for {where}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
     if any(sign in said for sign in REFUSALS):
-        return OSError(
+        return NoAccess(
             f"{where} may not be read or written with these credentials; see that they are those of the bucket."
         )
     if "builder error" in said:
-        return OSError(f"{where} would be reached without encryption; give AWS_ENDPOINT_URL as https://….")
+        return NoAccess(f"{where} would be reached without encryption; give AWS_ENDPOINT_URL as https://….")
     code = re.search(r"status code: (\d+ [\w ]+)", said)
     if code:
         return OSError(f"the server of {where} answers {code[1].strip()}; run again when it does not.")

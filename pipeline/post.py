@@ -114,8 +114,11 @@ class Post(WorkerPlugin):
         zarr.config.set({"threading.max_workers": cores})  # compression must not take the neighbour's core
         self.store = Store(self.where)
         self.runners = Runners(self.equipment)
-        if not self.job.adapt:
-            self.runners.get(self.job.model).warm_up()
+        if self.job.adapt:
+            return  # each day has a network of its own
+        runner = self.runners.get(self.job.model)
+        if self.equipment.device == "cuda":  # whose libraries look for the fastest way at the first call
+            runner.warm_up()
 
     def turn(self, now: float) -> float:
         """Seconds since a chunk was last finished here, or since there was none to be."""

@@ -42,6 +42,7 @@ from pipeline.errors import Refused, StoreFull
 from pipeline.flags import MEANINGS, Flag
 from pipeline.job import Job
 from pipeline.lattice import Box, Chunk, Lattice, Layout
+from pipeline.lease import FOLDER as LEASE
 from pipeline.ledger import Ledger
 from pipeline.objects import Objects, named
 
@@ -167,7 +168,7 @@ class Store:
                 return True
         except (json.JSONDecodeError, KeyError, TypeError):
             pass
-        if objects.empty or objects.exists(GROWING):
+        if objects.exists(GROWING) or objects.bare(LEASE):
             return False
         raise Refused(f"{where} exists and is not a store of fusecube; name another place with out:.")
 

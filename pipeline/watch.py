@@ -90,9 +90,11 @@ class Progress:
 
     @classmethod
     def read(cls, objects: "Objects") -> "Progress | None":
-        """What the latest run on a store said last; ``None`` where none did."""
-        found = objects.get(NAME)
-        return cls(**json.loads(found)) if found else None
+        """What the latest run on a store said last; ``None`` where none did, or none of this version."""
+        try:
+            return cls(**json.loads(objects.get(NAME) or b"{}"))
+        except (ValueError, TypeError):
+            return None
 
 
 @dataclass

@@ -23,7 +23,7 @@ def holding(place: str, after: str = "time.sleep(60)") -> subprocess.Popen:
     """A process of its own that holds the lease of a place, once this returns."""
     code = f"{HOLD}with take(Objects.at({place!r}), {{}}, False) as mine:\n print(mine.token, flush=True); {after}"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "1\n"
+    process.token = int(process.stdout.readline())
     return process
 
 
@@ -49,7 +49,7 @@ def test_a_second_run_waits_for_the_first(place):
     process = holding(place, after="time.sleep(2)")
     start = time.monotonic()
     with take(Objects.at(place), {}, wait=True) as mine:
-        assert mine.token == 2
+        assert mine.token == process.token + 1
         assert time.monotonic() - start > 1
     process.communicate()
 
@@ -60,7 +60,7 @@ def test_a_killed_holder_is_superseded_at_once(place, first):
     first.wait()
     assert not holder(objects).alive
     with take(objects, {}, wait=False) as mine:
-        assert mine.token == 2
+        assert mine.token == first.token + 1
         assert holder(objects).process == os.getpid()
 
 
@@ -96,7 +96,7 @@ def test_a_paused_holder_that_was_superseded_notices_and_writes_no_more(place, m
     code = "mine.lost.wait(30); print('lost' if mine.lost.is_set() else 'kept', flush=True)"
     process = holding_fast(place, code)
     objects = Objects.at(place)
-    guard(objects, 1)
+    guard(objects, process.token)
     os.kill(process.pid, signal.SIGSTOP)
     monkeypatch.setattr(lease, "LAPSES", 1.0)
     while holder(objects).alive:
@@ -108,7 +108,7 @@ def test_a_paused_holder_that_was_superseded_notices_and_writes_no_more(place, m
         assert not holder(objects).ended
         guard(objects, mine.token)
         with pytest.raises(Superseded, match="taken by another run"):
-            guard(objects, 1)
+            guard(objects, process.token)
 
 
 def holding_fast(place: str, after: str) -> subprocess.Popen:
@@ -118,7 +118,7 @@ def holding_fast(place: str, after: str) -> subprocess.Popen:
         f"with take(Objects.at({place!r}), {{}}, False) as mine:\n print(mine.token, flush=True); {after}"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "1\n"
+    process.token = int(process.stdout.readline())
     return process
 
 
@@ -131,8 +131,8 @@ def test_a_lease_is_renewed_and_given_back(place, monkeypatch):
             time.sleep(0.02)
         assert (holder(objects).about, mine.lost.is_set()) == ({"run": "it"}, False)
     assert holder(objects).ended
-    with take(objects, {}, wait=False) as mine:
-        assert mine.token == 2
+    with take(objects, {}, wait=False) as next_one:
+        assert next_one.token == mine.token + 1
 
 
 def test_of_many_at_once_one_takes_the_store(place):
@@ -156,12 +156,13 @@ def test_of_many_at_once_one_takes_the_store(place):
 
 def test_a_generation_that_has_come_and_gone_is_not_taken_again(tmp_path, monkeypatch):
     objects = Objects.at(tmp_path / "a.zarr")
+    tokens = []
     for _ in range(2):
-        with take(objects, {}, wait=False):
-            pass
-    latest, stale = lease._latest, iter([1])
+        with take(objects, {}, wait=False) as mine:
+            tokens.append(mine.token)
+    latest, stale = lease._latest, iter([tokens[0]])
     with take(objects, {}, wait=False):
-        objects.delete(["lease/00000002.json"])
+        objects.delete([lease._key(tokens[1])])
         monkeypatch.setattr(lease, "_latest", lambda objects: next(stale, None) or latest(objects))
         with pytest.raises(Refused, match="being written"):
             take(objects, {}, wait=False)  # it saw the first, then the second ended and the third began
@@ -177,3 +178,48 @@ def test_an_unreachable_store_hides_no_error_of_the_run(bucket):
 def test_without_a_lease_nothing_is_guarded(tmp_path):
     guard(Objects.at(tmp_path / "a.zarr"), 0)
     assert holder(Objects.at(tmp_path / "a.zarr")) is None
+
+
+def test_a_run_that_outlives_its_store_is_not_taken_for_one_on_the_next(place):
+    objects = Objects.at(place)
+    with take(objects, {}, wait=False) as old:
+        objects.clear("lease")
+        time.sleep(0.01)
+        with take(objects, {}, wait=False):
+            with pytest.raises(Superseded):
+                old.check()
+            old.lost.set()  # as its renewal would find
+
+
+def said_elsewhere(objects: Objects, heard: float) -> None:
+    """A lease that a process of another machine holds, whose clock said so much when it was renewed just now."""
+    with take(objects, {}, wait=False) as mine:
+        pass
+    there = replace(holder(objects), host="elsewhere", ended=False, heard=heard)
+    objects.put(lease._key(mine.token), lease._plain(there))
+
+
+@pytest.mark.parametrize("late", [-7200.0, 7200.0])
+def test_a_holder_whose_clock_is_wrong_keeps_what_it_renews(place, late):
+    objects = Objects.at(place)
+    said_elsewhere(objects, time.time() + late)
+    with pytest.raises(Refused, match="on elsewhere"):
+        take(objects, {}, wait=False)
+
+
+def test_a_holder_whose_clock_is_ahead_loses_what_it_does_not_renew(tmp_path):
+    objects = Objects.at(tmp_path / "a.zarr")
+    said_elsewhere(objects, time.time() + 7200)
+    for file in (tmp_path / "a.zarr" / "lease").glob("*.json"):
+        os.utime(file, (time.time() - 61, time.time() - 61))
+    with take(objects, {}, wait=False) as mine:
+        assert not mine.lost.is_set()
+
+
+def test_a_lease_that_cannot_be_read_is_named(place):
+    objects = Objects.at(place)
+    with take(objects, {}, wait=False) as mine:
+        pass
+    objects.put(lease._key(mine.token), b"{half")
+    with pytest.raises(Refused, match=r"lease/\d+\.json cannot be read; delete the folder lease"):
+        take(objects, {}, wait=False)
