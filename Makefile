@@ -24,7 +24,7 @@ lint: setup  ## style and types
 	$(BIN)/mypy
 
 test: lint  ## the whole suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 chaos: setup  ## fifty workers and two clients killed: the digest is that of an undisturbed run
 	FUSECUBE_KILLS=50 $(BIN)/python -m pytest tests/test_chaos.py -x

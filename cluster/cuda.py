@@ -8,7 +8,7 @@ import dask
 from dask.system import CPU_COUNT
 from distributed import Client
 
-from cluster.environment import SETTINGS, environment, starting
+from cluster.environment import OF_A_TERMINAL, environment, starting
 from cluster.local import DASHBOARD, HOST
 from pipeline.errors import Refused
 
@@ -49,7 +49,7 @@ def cuda(
 
     count = workers or found
     variables = environment(max(1, CPU_COUNT // count))
-    with dask.config.set({"distributed.nanny.pre-spawn-environ": variables} | SETTINGS):
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": variables} | OF_A_TERMINAL):
         with starting(host, dashboard):
             cluster = LocalCUDACluster(
                 n_workers=count,

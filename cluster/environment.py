@@ -27,6 +27,10 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+# Ctrl-C reaches the workers of a terminal's cluster too, which end when their client does.
+OF_A_TERMINAL: dict[str, Any] = SETTINGS | {"distributed.worker.preload": ["cluster.uninterrupted"]}
+
+
 @contextmanager
 def starting(host: str, dashboard: str) -> Iterator[None]:
     """What keeps a cluster from starting, as one sentence: mostly an address that is not this machine's, or is taken."""

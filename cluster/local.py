@@ -8,7 +8,7 @@ import dask
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 
-from cluster.environment import SETTINGS, environment, starting
+from cluster.environment import OF_A_TERMINAL, environment, starting
 
 HOST = "127.0.0.1"
 """Where schedulers bind to unless told otherwise: nobody but this machine reaches them."""
@@ -43,7 +43,7 @@ def local(
     """
     count = workers or CPU_COUNT
     variables = environment(max(1, CPU_COUNT // count))
-    with dask.config.set({"distributed.nanny.pre-spawn-environ": variables} | SETTINGS):
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": variables} | OF_A_TERMINAL):
         with starting(host, dashboard):
             cluster = LocalCluster(
                 n_workers=count,

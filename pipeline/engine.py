@@ -4,6 +4,7 @@ Every chunk reads its own window, so chunks are independent: resuming, retrying 
 scheduler knows of no more than a few strips a worker, however large the region.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import suppress
@@ -37,6 +38,9 @@ workers end together."""
 DEATHS = 5
 """Workers that may die over a strip, or be lost, without a chunk of it finished; then its chunks are tried one by one, and
 one that does it again is given up."""
+
+ATTEMPTS = 3
+"""How often workers are told of the work, where some die over it."""
 
 HOPELESS = 100
 """Chunks that failed one after the other, none finished between them, after which the run ends: the store is gone, perhaps."""
@@ -107,7 +111,7 @@ def run(
     count = len(todo) if isinstance(todo, Sized) else None
     stream = _Stream(client, post, iter(todo), count, watch, patience)
     try:
-        client.register_plugin(post)
+        _registered(client, post)
         client.subscribe_topic(post.name, stream.hear)
         return stream.drain()
     except Unfit as error:
@@ -118,6 +122,18 @@ def run(
             client.unsubscribe_topic(post.name)
         with suppress(Exception):
             client.unregister_worker_plugin(post.name)
+
+
+def _registered(client: Client, post: Post) -> None:
+    """Give every worker its post; one that dies meanwhile is left to come again."""
+    for attempt in range(ATTEMPTS):
+        try:
+            client.register_plugin(post)
+            return
+        except OSError as error:
+            if attempt == ATTEMPTS - 1:
+                raise Refused(f"workers end before they are ready ({one_line(error)}); see their logs.") from None
+        time.sleep(1.0)
 
 
 class Hopeless(RuntimeError):
@@ -186,7 +202,7 @@ class _Stream:
         self.tally = _Tally()
         self.news: SimpleQueue[Begun | Done | Trouble | Future] = SimpleQueue()
         self.flying: dict[Future, _Flight] = {}
-        self.again: deque[Task] = deque()
+        self.again: deque[tuple[Task, ...]] = deque()
         self.staff = Staff(client, post.equipment, patience)
         self.over = False
         self.stop: BaseException | None = None
@@ -243,9 +259,9 @@ class _Stream:
             future.add_done_callback(self.news.put)
 
     def _next(self) -> tuple[Task, ...]:
-        """The next strip: neighbours of one day; one by one where a strip took its worker with it."""
+        """The next strip: one that came back, or neighbours of one day."""
         if self.again:
-            return (self.again.popleft(),)
+            return self.again.popleft()
         length = STRIP if self.count is None else max(1, min(STRIP, self.count // len(self.staff.able)))
         strip: list[Task] = []
         for task in self.todo:
@@ -295,35 +311,47 @@ class _Stream:
                 self._halt(error)
 
     def _halt(self, error: BaseException) -> None:
-        """Let what has begun end, and nothing else begin."""
+        """Let what has begun end, and nothing else begin: strips ask between chunks whether their post is still there."""
         self.stop = self.stop or error
-        for future, flight in self.flying.items():
-            if not flight.begun:
-                future.cancel()
+        with suppress(Exception):  # a scheduler that is gone is told of elsewhere
+            self.client.unregister_worker_plugin(self.post.name)
 
     def _landed(self, future: Future) -> None:
         """A strip has come back: whole, or with the error that ended it."""
         flight = self.flying.pop(future)
+        if not flight.left and future.status == "finished":
+            return  # all was told as it happened, and its worker may be gone by now
         try:
-            told = future.result()
+            told = future.result(timeout=LOOK)
+        except TimeoutError:  # its worker is gone, and with it the result: it is on its way again
+            self.flying[future] = flight
+            future.add_done_callback(self.news.put)
         except (StoreFull, Superseded) as error:
             self._halt(error)
             self._settle(flight, flight.troubles)  # those that were not tried are in no trouble
         except Unfit as error:
             self.staff.unfit[error.worker] = error.reason
             self.staff.look(now=True)
-            self.again.extend(flight.left.values())
+            self._again(flight)
         except FutureCancelledError:
             if flight.begun > DEATHS:
                 self._deadly(flight)
             else:
-                self.again.extend(flight.left.values())
+                self._again(flight)
         except KilledWorker:
-            self._deadly(flight)
+            if flight.begun:
+                self._deadly(flight)
+            else:  # workers died while it waited there
+                self._again(flight)
         except Exception as error:  # noqa: BLE001  a strip that cannot even begin is told chunk by chunk
             self._settle(flight, [Trouble(name, one_line(error)) for name in flight.left])
         else:
             self._settle(flight, told)
+
+    def _again(self, flight: _Flight) -> None:
+        """Hand out what is left of a strip again, through no fault of its own."""
+        if flight.left:
+            self.again.append(tuple(flight.left.values()))
 
     def _settle(self, flight: _Flight, told: Iterable[Done | Trouble]) -> None:
         """Count what has not been counted as it happened."""
@@ -334,7 +362,7 @@ class _Stream:
     def _deadly(self, flight: _Flight) -> None:
         """Workers died over a strip: try its chunks one by one, and blame the one that does it again."""
         if len(flight.left) > 1:
-            self.again.extend(flight.left.values())
+            self.again.extend((task,) for task in flight.left.values())
             return
         reason = (
             "all workers that took it died, likely for want of memory; make chunk: smaller, or give workers more memory"

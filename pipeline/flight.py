@@ -62,7 +62,7 @@ def fly(
                 continue
             item, _ = flying.pop(future)
             if client.status != "running":
-                continue
+                raise Refused(GONE)
             try:
                 result: Result | Exception = future.result()
             except FutureCancelledError:  # not by its own fault

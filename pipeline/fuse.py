@@ -190,7 +190,7 @@ def _apply(job: Job, images: list[Image], runner: Runner) -> NDArray[np.float32]
     It is not run where nothing was measured.
     """
     model, margin = job.model, (job.halo - job.spare) * job.layout.lattice.pixels()
-    gaps = [None if image.whole else np.isnan(image.values) for image in images]
+    gaps = [None if image.whole and image.values.size else np.isnan(image.values) for image in images]
     if all(missing is not None and missing.all() for missing in gaps):
         times = model.inputs[0].resolution // model.output.resolution
         rows, cols = (length * times - 2 * margin for length in images[0].values.shape[1:])

@@ -21,6 +21,9 @@ KEPT = 3
 """Networks that a worker holds at once: days have weights of their own where they were adapted."""
 
 
+ATTEMPTS = 3
+"""How often a worker tries to make ready, where the store does not answer."""
+
 one_at_a_time = Lock()  # a post is made ready by the first that asks
 
 
@@ -94,12 +97,20 @@ class Post(WorkerPlugin):
         """
         with one_at_a_time:
             if not self.since:
-                try:
-                    self._prepare(worker.state.nthreads)
-                except Exception as error:  # whatever it is, this worker can do nothing and others may
-                    raise Unfit(worker.address, one_line(error)) from error
+                self._try(worker)
                 self.since = time.perf_counter()
         return self
+
+    def _try(self, worker: Worker) -> None:
+        for attempt in range(ATTEMPTS):
+            try:
+                self._prepare(worker.state.nthreads)
+                return
+            except Exception as error:  # whatever it is, this worker can do nothing and others may
+                passing = isinstance(error, OSError) and not isinstance(error, Refused)
+                if not passing or attempt == ATTEMPTS - 1:
+                    raise Unfit(worker.address, one_line(error)) from error
+            time.sleep(1.0)
 
     def _prepare(self, threads: int) -> None:
         import torch

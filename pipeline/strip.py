@@ -6,7 +6,7 @@ written before its record, and an old record goes before its data is touched: wh
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, replace
 from datetime import date
@@ -41,8 +41,11 @@ def fuse_strip(name: str, strip: Sequence[Task]) -> list[Done | Trouble]:
     another run has taken the store.
     """
     worker = get_worker()
+    post = worker.plugins.get(name)
+    if post is None:
+        return []  # the run has ended
     worker.log_event(name, plain(Begun(strip[0].name)))
-    line = Line(cast(Post, worker.plugins[name]).ready(worker), worker.address)
+    line = Line(cast(Post, post).ready(worker), worker.address, lambda: name not in worker.plugins)
     found = []
     for event in line.fused(strip):
         worker.log_event(name, plain(event))
@@ -53,12 +56,13 @@ def fuse_strip(name: str, strip: Sequence[Task]) -> list[Done | Trouble]:
 class Line:
     """The stages of a strip, each in a thread of its own."""
 
-    def __init__(self, post: Post, worker: str) -> None:
+    def __init__(self, post: Post, worker: str, over: Callable[[], bool]) -> None:
         self.post = post
         self.worker = worker
+        self.over = over
 
     def fused(self, strip: Sequence[Task]) -> Iterator[Done | Trouble]:
-        """What became of each chunk, in order.
+        """What became of each chunk, in order; once the run is over no other is begun.
 
         In memory at any time: a window for each reader, the one in the model, the one that is measured, and the stored
         numbers of the one that is written.
@@ -72,6 +76,8 @@ class Line:
             rest, ahead = iter(strip), deque[tuple[Task, Future]]()
             behind, measured = deque[tuple[Task, Future]](), Future[Fused | None]()
             while True:
+                if self.over():
+                    rest = iter(())
                 ahead.extend((t, reading.submit(self._read, t)) for t in islice(rest, readers + 1 - len(ahead)))
                 if not ahead:
                     break
@@ -157,11 +163,11 @@ def plain(event: Begun | Done | Trouble) -> dict[str, Any]:
 
 
 def event(raw: dict[str, Any]) -> Begun | Done | Trouble:
-    """The event that ``plain`` wrote."""
-    if len(raw) == 1:
-        return Begun(**raw)
+    """The event that ``plain`` wrote; Dask's scheduler has added the worker to it."""
+    if "strip" in raw:
+        return Begun(raw["strip"])
     if "reason" in raw:
-        return Trouble(**raw)
+        return Trouble(raw["task"], raw["reason"])
     failures = tuple(Failure(**found) for found in raw["failures"])
     changed = {"day": date.fromisoformat(raw["day"]), "box": Box(**raw["box"]), "failures": failures}
     return Done(**raw | changed)

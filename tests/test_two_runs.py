@@ -129,7 +129,7 @@ def test_who_stops_a_run_keeps_what_was_finished(archive, tmp_path):
     _, err = first.communicate(timeout=60)
     assert first.returncode == 130, err
     assert err.strip().splitlines()[-1] == "fusecube: stopped; what was finished is kept: run again to go on."
-    assert "Traceback" not in err
+    assert "Traceback" not in err, err
     again = fusecube("run", path)
     assert again.returncode == 0, again.stderr
     assert 100 - int(again.stdout.partition("chunks to do, ")[2].split()[0]) >= 5

@@ -101,6 +101,7 @@ def test_a_paused_holder_that_was_superseded_notices_and_writes_no_more(place, m
     monkeypatch.setattr(lease, "LAPSES", 1.0)
     while holder(objects).alive:
         time.sleep(0.1)
+    time.sleep(1.5)  # a bucket tells whole seconds
     with take(objects, {}, wait=False) as mine:
         os.kill(process.pid, signal.SIGCONT)
         assert process.communicate(timeout=30)[0] == "lost\n"

@@ -15,11 +15,13 @@ def objects(place) -> Objects:
 
 
 def test_what_is_put_is_there_and_what_is_deleted_is_not(objects):
-    assert objects.empty
+    assert objects.bare()
     assert (objects.get("a/b.json"), objects.exists("a/b.json"), list(objects.entries(""))) == (None, False, [])
     objects.put("a/b.json", b"one")
     objects.put("a/b.json", b"other")
-    assert (objects.get("a/b.json"), objects.exists("a/b.json"), objects.empty) == (b"other", True, False)
+    assert (objects.get("a/b.json"), objects.exists("a/b.json"), objects.bare()) == (b"other", True, False)
+    assert objects.bare("a")
+    assert not objects.bare("a/b.json", "b")
     assert not objects.exists("a"), "a part of a name is no object"
     objects.delete(["a/b.json", "a/never.json"])
     assert objects.get("a/b.json") is None
