@@ -64,7 +64,7 @@ def test_work_that_waits_for_workers_which_are_gone_goes_to_those_that_come(runn
                     new.enter_context(worker(running, "new"))
 
             outcome = engine.run(client, where, job, plan.todo, watch=changes)
-    assert (outcome.computed, outcome.troubles) == (25, ())
+    assert (outcome.computed + outcome.held, outcome.troubles) == (25, ())
     assert blocks["new"] > 0
     assert blocks["with"] == 0, "the worker with the GPU is kept for others"
 
@@ -98,7 +98,7 @@ fuse.read_chunk = deadly
         outcome = engine.run(here, where, job, plan.todo, watch=told.append)
     assert (outcome.computed + outcome.held, len(outcome.troubles)) == (24, 1)
     assert "all workers that took it died" in outcome.troubles[0].reason
-    assert len(deaths.read_text()) <= 2 * (1 + 1), "twice in its strip, twice alone"
+    assert len(deaths.read_text()) <= 8, "twice in its strip, twice alone; of a death at once no beginning may be heard"
     assert sum(isinstance(one, Done) for one in told) == 24
 
 
