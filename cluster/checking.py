@@ -16,6 +16,7 @@ from pipeline.errors import Refused
 from pipeline.models.declaration import FusionModel
 from pipeline.models.weights import checked
 from pipeline.objects import Objects
+from pipeline.post import one_task
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def check(client: Client, model: FusionModel | None, where: str) -> dict[str, Fo
     where
         The store, as ``Objects.at`` takes it.
 
-    Raises ``Refused`` where a worker has not this fusecube, not the model's weights, or no way to the store.
+    Raises ``Refused`` where a worker has not this fusecube, not the model's weights, or no way to the store, or would take
+    several chunks at once.
     """
     # by a function that every Python has: fusecube's own need not be there, or be another
     for worker, version in client.run(resolve_name, "pipeline:__version__", on_error="return").items():
@@ -63,6 +65,11 @@ def check(client: Client, model: FusionModel | None, where: str) -> dict[str, Fo
             raise Refused(
                 f"worker {worker} has fusecube {version}, and this is {pipeline.__version__}; install the same on both."
             )
+    for worker, count in client.nthreads().items():
+        try:
+            one_task(count)
+        except Refused as error:
+            raise Refused(f"worker {worker}: {error}") from None
     begun = Objects.at(where).exists(MARK)
     found = {}
     for worker, answer in client.run(look, model, where, offering(client), on_error="return").items():

@@ -312,7 +312,9 @@ class _Stream:
 
     def _halt(self, error: BaseException) -> None:
         """Let what has begun end, and nothing else begin: strips ask between chunks whether their post is still there."""
-        self.stop = self.stop or error
+        if self.stop is not None:
+            return
+        self.stop = error
         with suppress(Exception):  # a scheduler that is gone is told of elsewhere
             self.client.unregister_worker_plugin(self.post.name)
 

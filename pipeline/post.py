@@ -63,6 +63,15 @@ class Unfit(RuntimeError):
         return str(self.args[1])
 
 
+def one_task(threads: int) -> None:
+    """Raise ``Refused`` for a worker that would take several strips at once."""
+    if threads > 1:
+        raise Refused(
+            f"it works on {threads} tasks at once, and memory is priced for one; start it with --nthreads 1, and as many of "
+            "them as there is memory for: a chunk takes the cores by itself."
+        )
+
+
 class Post(WorkerPlugin):
     """A job at its post on a worker. Dask sets it up on every worker, also on one that joins later.
 
@@ -115,11 +124,7 @@ class Post(WorkerPlugin):
     def _prepare(self, threads: int) -> None:
         import torch
 
-        if threads > 1:
-            raise Refused(
-                f"it works on {threads} tasks at once, and memory is priced for one; start it with --nthreads 1, and as many "
-                "of them as there is memory for: a chunk takes the cores by itself."
-            )
+        one_task(threads)
         cores = self.equipment.threads or threads
         torch.set_num_threads(cores)
         zarr.config.set({"threading.max_workers": cores})  # compression must not take the neighbour's core

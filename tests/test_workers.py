@@ -9,6 +9,7 @@ from test_clusters import GPU, joined, running, started_with, worker
 
 import pipeline.engine as engine
 import pipeline.staff as staff
+from cluster.checking import check
 from cluster.local import local
 from pipeline.errors import Refused
 from pipeline.events import Done
@@ -46,6 +47,13 @@ def test_workers_that_cannot_do_the_work_are_named_at_once(running, archive, tmp
     with worker(running, "odd", "--nthreads", 2), joined(running) as client, said:
         engine.run(client, where, job, plan.todo)
     assert not Store(where).ledger.done()
+
+
+def test_workers_of_several_threads_are_refused_before_anything_is_written(running, tmp_path):
+    said = pytest.raises(Refused, match=r"^worker tcp://\S+: it works on 2 tasks at once .* start it with --nthreads 1")
+    with worker(running, "odd", "--nthreads", 2), joined(running) as client, said:
+        check(client, None, str(tmp_path / "a.zarr"))
+    assert not (tmp_path / "a.zarr").exists()
 
 
 def test_work_that_waits_for_workers_which_are_gone_goes_to_those_that_come(running, archive, tmp_path):
