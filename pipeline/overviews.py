@@ -28,7 +28,6 @@ from pipeline.flags import Flag
 from pipeline.job import fingerprint
 from pipeline.lease import guard
 from pipeline.store import OVERVIEWED, OVERVIEWS, Contents, Store, coordinates, cube, store_errors
-from pipeline.summary import current
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -97,19 +96,21 @@ def build(client: "Client", store: Store, lease: int = 0, told: Callable[[Shard]
             _make_room(store, factor)
         store.consolidate()
     places = {chunk.core: (chunk.row, chunk.col) for chunk in store.contents.layout.chunks()}
-    below: dict[Place, str] = {(r.day, *places[r.box]): r.digest for r in current(store)}
     made = 0
-    for factor in levels:
-        names = above(below)
-        for shard, result in fly(client, shrink_into, _todo(store, factor, names), store.where, lease):
-            if isinstance(result, OSError):  # a full store and a lost lease among them
-                raise result
-            if isinstance(result, Exception):
-                raise OSError(f"the overviews could not be made: {_reason(result)}; run again") from result
-            made += 1
-            if told:
-                told(shard)
-        below = names
+    for day in store.contents.days:  # of one day at a time a few words a chunk are held
+        records = store.ledger.read(sorted(key for _, key in store.ledger.places(day)))
+        below = {(day, *places[r.box]): r.digest for r in records if r.box in places}
+        for factor in levels:
+            names = above(below)
+            for shard, result in fly(client, shrink_into, _todo(store, factor, day, names), store.where, lease):
+                if isinstance(result, OSError):  # a full store and a lost lease among them
+                    raise result
+                if isinstance(result, Exception):
+                    raise OSError(f"the overviews could not be made: {_reason(result)}; run again") from result
+                made += 1
+                if told:
+                    told(shard)
+            below = names
     with store_errors():
         store.group[OVERVIEWS].attrs["state"] = state
         store.group.attrs.update(attributes(store.contents))
@@ -153,13 +154,12 @@ def above(below: Mapping[Place, str]) -> dict[Place, str]:
     return {place: hashlib.sha256(" ".join(names).encode()).hexdigest()[:16] for place, names in parts.items()}
 
 
-def _todo(store: Store, factor: int, names: Mapping[Place, str]) -> list[Shard]:
-    """The shards of an overview that are not as they should be; one whose chunks are gone is made of nothing."""
+def _todo(store: Store, factor: int, day: date, names: Mapping[Place, str]) -> list[Shard]:
+    """The shards of an overview of a day that are not as they should be; one whose chunks are gone is made of nothing."""
     noted: dict[Place, list[str]] = {}
-    for entry in store.objects.entries(f"{OVERVIEWED}/{factor}/"):
-        day, name = entry.key.split("/")[-2:]
-        row, col = name.split("-")[0].split("_")
-        noted.setdefault((date.fromisoformat(day), int(row), int(col)), []).append(entry.key)
+    for entry in store.objects.entries(f"{OVERVIEWED}/{factor}/{day}"):
+        row, col = entry.key.rpartition("/")[2].split("-")[0].split("_")
+        noted.setdefault((day, int(row), int(col)), []).append(entry.key)
     todo = []
     for place in sorted({*names, *noted}):
         shard = Shard(factor, place, names.get(place, "nothing"), tuple(noted.get(place, ())))

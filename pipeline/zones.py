@@ -28,6 +28,7 @@ from pipeline.changing import changing
 from pipeline.flags import Flag
 from pipeline.job import Job, fingerprint
 from pipeline.lattice import Box, Chunk, Lattice, Layout
+from pipeline.ledger import Ledger
 from pipeline.measure import band_sums, flag_counts, pixel_digest
 from pipeline.memory import peak_memory
 from pipeline.record import Failure, Record
@@ -89,12 +90,13 @@ class Piece:
 
 
 def pieces(job: Job, days: Sequence[date], zones: Sequence[Zone]) -> Iterator[Piece]:
-    """Every chunk of a mosaic, day by day, neighbours together; of each chunk of a zone a few words are held."""
+    """Every chunk of a mosaic, day by day, neighbours together; of each chunk of a zone on one day a few words are held."""
     held = [Held.of(zone) for zone in zones]
     chunks = [(chunk, [h.window(job.layout.lattice, chunk.core) for h in held]) for chunk in job.layout.chunks()]
     for day in days:
+        there = [h.on(day) for h in held]
         for chunk, windows in chunks:
-            below = [h.under(day, window) if window else {} for h, window in zip(held, windows, strict=True)]
+            below = [h.under(day, w, sources) if w else {} for h, w, sources in zip(held, windows, there, strict=True)]
             found = [[zone.crs, _named(sources)] for zone, sources in zip(zones, below, strict=True) if sources]
             core = chunk.core
             place = [core.left, core.top, core.right, core.bottom]
@@ -126,25 +128,27 @@ class Held:
     """Its chunks."""
     days: frozenset[date]
     """Its days."""
-    sources: Mapping[tuple[date, Box], Source]
-    """By day and core."""
+    ledger: Ledger
+    """Its records."""
 
     @classmethod
     def of(cls, zone: Zone) -> "Held":
-        """What a store holds; sources of equal scenes share their names."""
-        store, shared = Store(zone.where), dict[tuple, tuple]()
-        sources = {
-            (r.day, r.box): Source(r.digest, shared.setdefault(r.scenes, r.scenes), r.weights, r.failures)
-            for r in store.ledger.records()
-        }
-        return cls(store.contents.layout, frozenset(store.contents.days), sources)
+        """What a store holds."""
+        store = Store(zone.where)
+        return cls(store.contents.layout, frozenset(store.contents.days), store.ledger)
+
+    def on(self, day: date) -> dict[Box, Source]:
+        """Its chunks on a day, by core; sources of equal scenes share their names."""
+        shared = dict[tuple, tuple]()
+        records = self.ledger.read(sorted(key for _, key in self.ledger.places(day)))
+        return {r.box: Source(r.digest, shared.setdefault(r.scenes, r.scenes), r.weights, r.failures) for r in records}
 
     def window(self, lattice: Lattice, core: Box) -> Box | None:
         """Steps of the zone that a core of the region is made of, ``None`` where it is made of none."""
         return support(lattice, core, self.layout.lattice).intersection(self.layout.area)
 
-    def under(self, day: date, window: Box) -> dict[Box, Source | None]:
-        """The chunks of a day that a window touches, ``None`` for those that are not there."""
+    def under(self, day: date, window: Box, sources: Mapping[Box, Source]) -> dict[Box, Source | None]:
+        """Of the chunks of a day those that a window touches, ``None`` for those that are not there."""
         if day not in self.days:
             return {}
         layout = self.layout
@@ -152,7 +156,7 @@ class Held:
         rows = range((window.top - frame.top) // size, ceil((window.bottom - frame.top) / size))
         cols = range((window.left - frame.left) // size, ceil((window.right - frame.left) / size))
         cores = (layout.slot(row, col).intersection(layout.area) for row in rows for col in cols)
-        return {core: self.sources.get((day, core)) for core in cores if core}
+        return {core: sources.get(core) for core in cores if core}
 
 
 def support(lattice: Lattice, box: Box, zone: Lattice) -> Box:

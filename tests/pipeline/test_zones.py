@@ -12,6 +12,7 @@ from pyproj import Transformer
 from rasterio.enums import Resampling
 
 from pipeline.lattice import Box, Lattice, Layout
+from pipeline.ledger import Ledger
 from pipeline.record import Failure
 from pipeline.warp import Target, onto
 from pipeline.zones import Held, Pixels, Source, Zone, _named, _own, ordered, support, zone_number
@@ -92,13 +93,14 @@ def test_what_a_box_is_made_of_reaches_further_in_another_zone_and_not_in_its_ow
     assert top >= max(corners[1]) + kernel
 
 
-def test_a_window_names_the_chunks_below_it_and_those_that_are_not_there():
+def test_a_window_names_the_chunks_below_it_and_those_that_are_not_there(tmp_path):
     layout = Layout.over(EAST, Box(0, 0, 25, 10), 10)
     day, there = date(2024, 6, 1), Source("a", (), "", ())
-    held = Held(layout, frozenset([day]), {(day, Box(0, 0, 10, 10)): there})
-    assert held.under(day, Box(5, 2, 12, 4)) == {Box(0, 0, 10, 10): there, Box(10, 0, 20, 10): None}
-    assert held.under(day, Box(20, 0, 25, 3)) == {Box(20, 0, 25, 10): None}
-    assert held.under(date(2024, 6, 6), Box(5, 2, 12, 4)) == {}
+    held = Held(layout, frozenset([day]), Ledger(tmp_path))
+    sources = {Box(0, 0, 10, 10): there}
+    assert held.under(day, Box(5, 2, 12, 4), sources) == {Box(0, 0, 10, 10): there, Box(10, 0, 20, 10): None}
+    assert held.under(day, Box(20, 0, 25, 3), sources) == {Box(20, 0, 25, 10): None}
+    assert held.under(date(2024, 6, 6), Box(5, 2, 12, 4), sources) == {}
 
 
 def test_a_file_that_was_missed_changes_the_name_of_what_it_was_made_of():
