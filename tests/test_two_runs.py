@@ -123,7 +123,10 @@ def test_a_run_whose_store_is_taken_stops_with_a_sentence(archive, tmp_path):
 def test_who_stops_a_run_keeps_what_was_finished(archive, tmp_path):
     path = tmp_path / "spec.yaml"
     path.write_text(yaml.safe_dump(specification(archive, tmp_path / "a.zarr", chunk=60)))
-    first = start("run", path)
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from flows.cli import main; main()"
+    first = subprocess.Popen(  # in the background of a shell Python would not hear of it
+        [sys.executable, "-c", code, "run", str(path)], start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
     _chunks(first, tmp_path / "a.jsonl", 5)
     os.killpg(first.pid, signal.SIGINT)  # as a terminal does: to the workers too
     _, err = first.communicate(timeout=60)

@@ -114,7 +114,7 @@ def test_metrics_of_every_chunk_are_in_its_place_whatever_the_strips(place, monk
         fold(store)
         assert folded(store)
         assert folded(Store(place))
-        with xr.open_zarr(store.objects.zarr(), group="metrics") as metrics:
+        with xr.open_zarr(store.objects.zarr(), group="metrics", chunks=None) as metrics:
             assert metrics["mean"].dims == ("time", "chunk_y", "chunk_x", "band")
             mean, valid = metrics["mean"].values, metrics.valid_fraction.values
             assert [str(band) for band in metrics.band.values] == ["B02", "B03"]
