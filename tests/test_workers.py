@@ -50,7 +50,9 @@ def test_workers_that_cannot_do_the_work_are_named_at_once(running, archive, tmp
 
 
 def test_workers_of_several_threads_are_refused_before_anything_is_written(running, tmp_path):
-    said = pytest.raises(Refused, match=r"^worker tcp://\S+: it works on 2 tasks at once, .* start it with --nthreads 1")
+    said = pytest.raises(
+        Refused, match=r"^worker tcp://\S+: it works on 2 tasks at once, .* start it with --nthreads 1"
+    )
     with worker(running, "odd", "--nthreads", 2), joined(running) as client, said:
         check(client, None, str(tmp_path / "a.zarr"))
     assert not (tmp_path / "a.zarr").exists()
