@@ -27,9 +27,6 @@ from pipeline.post import Post
 from pipeline.record import Failure
 from pipeline.store import store_errors
 
-RELEASE_EVERY = 4
-"""Chunks, on average, after which a worker gives back what is free: every time would cost 0.1 s a chunk (measured)."""
-
 STOP = (StoreFull, Superseded)
 """What ends a whole run, whichever chunk it meets."""
 
@@ -138,8 +135,7 @@ class Line:
                 turn=self.post.turn(now),
             )
             store.ledger.put(record)
-        if int(record.key, 16) % RELEASE_EVERY == 0:
-            release_memory()
+        release_memory()
         return Done.of(task.name, record, self.worker)
 
     def _ended(self, task: Task, writing: Future) -> Done | Trouble:
