@@ -5,6 +5,8 @@ import resource
 import sys
 from pathlib import Path
 
+import psutil
+
 
 def peak_memory() -> int:
     """Largest resident memory of this process so far, in bytes.
@@ -19,14 +21,15 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def resident_memory() -> int:
+    """Memory that this process holds now, in bytes."""
+    return int(psutil.Process().memory_info().rss)
+
+
 def release_memory() -> None:
     """Give free memory back to the system, where the C library can (glibc).
 
-    Workers keep the memory they free while a chunk is in the works, since the layers of a network need it again at once
-    (``cluster.environment``). What piles up in gaps from chunk to chunk must not grow with the region, so it goes back after
-    each: then the peaks of 9 and of 729 chunks are within 4 % of each other, where once in two chunks leaves 6, and once in
-    four 7 to 9 (``tests/benchmarks/memory.py``). The pages are faulted in again, a tenth of the time of a chunk without a
-    network.
+    Workers keep what they free (``cluster.environment``), since the layers of a network need it again at once.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -11,7 +11,8 @@ from pipeline.needs import OPENING, Needs
 
 BASE_MEMORY = 470e6
 """Resident memory of a worker that has imported everything, and what piles up in gaps of its heap, bytes (measured: 0.43 GB
-after giving back what is free, 0.46 to 0.51 at most, ``tests/benchmarks/memory.py``)."""
+after giving back what is free, 0.46 to 0.51 at most, ``tests/benchmarks/memory.py``). A worker gives back what is free once it
+holds more than was planned."""
 
 READ_BYTES = 4
 """Bytes of a number as it was read: 32 bit."""

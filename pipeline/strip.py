@@ -22,8 +22,9 @@ from pipeline.fuse import Fused, Read, apply_model, finish, read_chunk
 from pipeline.job import Task, key
 from pipeline.lattice import Box
 from pipeline.lease import Superseded
-from pipeline.memory import release_memory
+from pipeline.memory import release_memory, resident_memory
 from pipeline.post import Post
+from pipeline.price import WorkerMemory, Workers
 from pipeline.record import Failure
 from pipeline.store import store_errors
 
@@ -51,12 +52,19 @@ def fuse_strip(name: str, strip: Sequence[Task]) -> list[Done | Trouble]:
 
 
 class Line:
-    """The stages of a strip, each in a thread of its own."""
+    """The stages of a strip, each in a thread of its own.
+
+    What piles up in gaps of the heap from chunk to chunk must not grow with a region, and what is given back must be faulted
+    in again: a tenth of the time of a chunk without a network. So a worker gives back once it holds more than was planned.
+    """
 
     def __init__(self, post: Post, worker: str, over: Callable[[], bool]) -> None:
         self.post = post
         self.worker = worker
         self.over = over
+        equipment = post.equipment
+        workers = Workers(readers=equipment.readers, gpu=equipment.device == "cuda")
+        self.planned = WorkerMemory.of(post.job, workers).total
 
     def fused(self, strip: Sequence[Task]) -> Iterator[Done | Trouble]:
         """What became of each chunk, in order; once the run is over no other is begun.
@@ -135,7 +143,8 @@ class Line:
                 turn=self.post.turn(now),
             )
             store.ledger.put(record)
-        release_memory()
+        if resident_memory() > self.planned:
+            release_memory()
         return Done.of(task.name, record, self.worker)
 
     def _ended(self, task: Task, writing: Future) -> Done | Trouble:

@@ -1,7 +1,11 @@
 """What a run holds does not grow with its region: memory of a worker, strips in flight, records."""
 
 import gc
+import os
+import subprocess
+import sys
 import weakref
+from types import SimpleNamespace
 
 import pytest
 from conftest import specification
@@ -11,9 +15,12 @@ from flows.prepare import prepare
 from flows.road import opened, planned
 from flows.spec import validate
 from pipeline import engine
+from pipeline.device import Equipment
 from pipeline.events import Done
 from pipeline.flight import IN_FLIGHT
+from pipeline.post import Post
 from pipeline.record import Record
+from pipeline.strip import Line
 
 SHARE = 1.1
 """How much larger the peak of a worker may be for nine times the chunks; most of it is what any process takes."""
@@ -39,6 +46,38 @@ def peak(archive, out, days, count):
 def test_a_workers_memory_does_not_grow_with_the_chunks(archive, tmp_path):
     few, many = (peak(archive, tmp_path / f"{n}.zarr", "2024-06", n) for n in (4, 32))
     assert many < SHARE * few, (few, many)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is given back by glibc alone")
+def test_what_is_free_goes_back():
+    code = """
+import numpy as np
+from pipeline.memory import release_memory, resident_memory
+held = [np.ones(10_000) for _ in range(2500)]  # 80 kB each, 200 MB in all, each below what is mapped by itself
+last, held = held[-1], None  # what lies above the gap keeps it from going back of itself
+before = resident_memory()
+release_memory()
+print(before - resident_memory())
+"""
+    kept = {"MALLOC_TRIM_THRESHOLD_": str(2**30)}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | kept, capture_output=True, text=True, check=True
+    )
+    assert int(ended.stdout) > 150e6
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(("resident", "released"), [(0, 0), (10**12, 3)])
+def test_a_worker_that_holds_more_than_planned_gives_back(archive, tmp_path, monkeypatch, resident, released):
+    job, plan, where = work_of(archive, tmp_path / "a.zarr", chunk=120)
+    calls = []
+    monkeypatch.setattr("pipeline.strip.resident_memory", lambda: resident)
+    monkeypatch.setattr("pipeline.strip.release_memory", lambda: calls.append(resident))
+    worker = SimpleNamespace(state=SimpleNamespace(nthreads=1), address="here")
+    line = Line(Post(job, where, 0, Equipment()).ready(worker), worker.address, lambda: False)
+    done = list(line.fused(list(plan.todo)[:3]))
+    assert [type(one) for one in done] == [Done] * 3
+    assert len(calls) == released
 
 
 @pytest.fixture
