@@ -18,6 +18,7 @@ from pipeline.engine import run
 from pipeline.job import Job
 from pipeline.models.registry import untrained_residual
 from pipeline.plan import Plan
+from pipeline.price import WorkerMemory, Workers
 from pipeline.sensors import SENTINEL2
 from pipeline.store import Store
 from pipeline.summary import Totals
@@ -40,15 +41,13 @@ def job_of(catalog: Path, size: int, chunk: int, out: Path, name: str) -> tuple[
     return prepared, job, work
 
 
-def engine(catalog: Path, size: int, chunk: int, folder: Path, name: str) -> tuple[float, float, dict[str, float], int]:
+def engine(prepared: Prepared, job: Job, work: Plan) -> tuple[float, float, dict[str, float], int]:
     """Seconds of the engine and of the bare loop on the same cluster, of the stages, and the peak memory of a worker."""
-    out = folder / f"{size}-{chunk}.zarr"
-    prepared, job, work = job_of(catalog, size, chunk, out, name)
-    store = opened(prepared, job, work)
+    store, edge = opened(prepared, job, work), job.layout.geobox.shape[0]
     with local() as client:
         seconds = timed_run(client, store, job, work)
         total = Totals.of(store.ledger.records())
-        return seconds, bare_loop(client, job, (size // job.model.tile) ** 2), total.seconds, total.peak_memory
+        return seconds, bare_loop(client, job, (edge // job.model.tile) ** 2), total.seconds, total.peak_memory
 
 
 def timed_run(client: Client, store: Store, job: Job, work: Plan) -> float:
@@ -97,28 +96,31 @@ def main() -> None:
     parser.add_argument("--chunk", type=int, default=1200)
     parser.add_argument("--model", default=UNTRAINED, help="a network with weights, such as light or mpifnet")
     parser.add_argument("--repeat", type=int, default=2)
-    parser.add_argument("--only", type=int, choices=(600, 2400), help="measure one size only")
+    parser.add_argument("--only", type=int, help="pixels along an edge of the scene: measure this size alone")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        large, small = tiled(folder, 2400), tiled(folder, 600)
-        peaks: dict[int, list[int]] = {600: [], 2400: []}
+        folder, sizes = Path(name), [given.only] if given.only else [600, 2400]
+        peaks: dict[int, list[int]] = {size: [] for size in sizes}
         for turn in range(given.repeat):
-            for catalog, size in ((small, 600), (large, 2400)):
-                if given.only not in (None, size):
-                    continue
-                place = folder / str(turn)
-                seconds, bare_seconds, stages, peak = engine(catalog, size, given.chunk, place, given.model)
-                peaks[size].append(peak)
-                spent = ", ".join(f"{name} {value:.2f}" for name, value in stages.items())
-                print(
-                    f"{given.model}, {size} px, chunk {given.chunk}: engine {seconds:.2f} s, bare loop {bare_seconds:.2f} s, "
-                    f"ratio {bare_seconds / seconds:.3f}, {size**2 * 1e-4 / seconds * 3600:.0f} km²/h; "
-                    f"peak memory {peak / 1e6:.0f} MB; seconds of all workers: {spent}",
-                    flush=True,
-                )
+            for size in sizes:
+                peaks[size].append(measured(tiled(folder, size), size, given.chunk, folder / str(turn), given.model))
         if given.only is None:
             print(f"peak memory, 2400 against 600: {max(peaks[2400]) / max(peaks[600]):.3f}")
+
+
+def measured(catalog: Path, size: int, chunk: int, folder: Path, name: str) -> int:
+    """The peak memory of a worker in bytes; the rest is printed."""
+    prepared, job, work = job_of(catalog, size, chunk, folder / f"{size}-{chunk}.zarr", name)
+    seconds, bare_seconds, stages, peak = engine(prepared, job, work)
+    said = WorkerMemory.of(job, Workers()).total
+    spent = ", ".join(f"{stage} {value:.2f}" for stage, value in stages.items())
+    print(
+        f"{name}, {size} px, chunk {chunk}: engine {seconds:.2f} s, bare loop {bare_seconds:.2f} s, "
+        f"ratio {bare_seconds / seconds:.3f}, {size**2 * 1e-4 / seconds * 3600:.0f} km²/h; "
+        f"peak memory {peak / 1e6:.0f} MB, {peak / said:.2f} of what the plan says; seconds of all workers: {spent}",
+        flush=True,
+    )
+    return peak
 
 
 if __name__ == "__main__":
