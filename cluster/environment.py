@@ -9,7 +9,8 @@ from pipeline.errors import Refused
 # glibc gives freed memory back to the system at once under Dask's default (MALLOC_TRIM_THRESHOLD_ of 64 kB), and every
 # layer of a network faults its pages in again: kept, the same convolutions ran 2.3 times as fast on two cores (measured;
 # tests/benchmarks/throughput.py), and 1.3 times as fast again once what is larger than 32 MB is kept too (no mappings of its
-# own: MALLOC_MMAP_MAX_). What is kept is bounded by the largest chunk, so memory still does not grow with a region.
+# own: MALLOC_MMAP_MAX_), for 1.3 to 1.8 times the memory of a network's layers (features.py; plan counts it). What is kept is
+# bounded: a worker that holds more than was planned gives back.
 MEMORY = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20),

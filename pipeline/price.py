@@ -1,5 +1,6 @@
 """What work costs: memory, seconds and bytes, each as a range; what cannot fit is refused before anything is written."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil, lcm
 
@@ -29,12 +30,12 @@ FUSED_BYTES = 4
 MEASURED_BYTES = 12
 """Bytes beside it while it is measured and written: stored, decoded in 64 bit, valid or not, and packed."""
 
-NETWORK_BYTES = {"light": 500, "dsen2": 1390, "rdsr": 1870, "spr-net": 2430, "mpifnet": 2650}
-"""Bytes of features a pixel of a tile while a network runs in bfloat16 on a processor (measured: by how much one tile of
-600 px raises a process's peak)."""
+FEATURE_BYTES = {"light": 500, "dsen2": 1390, "rdsr": 1870, "spr-net": 2430, "mpifnet": 2650}
+"""Bytes of features a pixel of a tile while a network runs in bfloat16 (measured on a processor that gives back at once: by
+how much one tile of 600 px raises a process's peak); of a network that is not among them, as of the largest that is."""
 
-UNKNOWN_NETWORK_BYTES = 2650
-"""The same of a network that is not among them: as of the largest that is."""
+NETWORK_BYTES = {"light": 400, "dsen2": 2470, "rdsr": 2350, "spr-net": 4430, "mpifnet": 4290}
+"""The same in a worker, which keeps what is free between layers and so is faster (``tests/benchmarks/features.py``)."""
 
 GPU_BASE = 500e6
 """Bytes of a GPU that its context and libraries take (not measured)."""
@@ -112,7 +113,7 @@ class WorkerMemory:
             reading=workers.readers * (window + READING_BYTES * max(numbers)),
             model=window + FILLED_BYTES * sum(numbers) + FUSED_BYTES * given,
             writing=window + (FUSED_BYTES + MEASURED_BYTES + 2 * FUSED_BYTES * job.projected) * given,
-            network=_features(job) * tile if job.model.cost and not workers.gpu else 0.0,
+            network=_of(NETWORK_BYTES, job) * tile if job.model.cost and not workers.gpu else 0.0,
         )
 
     @property
@@ -171,13 +172,13 @@ def gpu_memory(job: Job, workers: Workers) -> Range | None:
         return None
     file = job.model.weights_file
     weights = file.stat().st_size if file.is_file() else 0
-    features = workers.batch * _features(job) * (job.model.tile + 2 * job.model.reach) ** 2
+    features = workers.batch * _of(FEATURE_BYTES, job) * (job.model.tile + 2 * job.model.reach) ** 2
     return GPU_BASE + weights + features / 2, GPU_BASE + 2 * weights + features
 
 
-def _features(job: Job) -> int:
-    """Bytes of features a pixel of a tile."""
-    return NETWORK_BYTES.get(job.model.name, UNKNOWN_NETWORK_BYTES)
+def _of(known: Mapping[str, int], job: Job) -> int:
+    """What is known of a job's network, or of the largest."""
+    return known.get(job.model.name, max(known.values()))
 
 
 def teaching_seconds(job: Job, days: int, cores: int, known: float | None = None) -> Range:

@@ -104,7 +104,7 @@ def test_memory_by_hand():
     assert WorkerMemory.of(network, Workers()).network == priced.NETWORK_BYTES["light"] * 624**2
     assert WorkerMemory.of(network, Workers(gpu=True)).network == 0, "a GPU holds it"
     low, high = priced.gpu_memory(network, Workers(gpu=True, batch=4))
-    assert high - priced.GPU_BASE == 2 * (low - priced.GPU_BASE) == 4 * priced.NETWORK_BYTES["light"] * 624**2
+    assert high - priced.GPU_BASE == 2 * (low - priced.GPU_BASE) == 4 * priced.FEATURE_BYTES["light"] * 624**2
 
 
 def test_the_range_of_a_price_holds_what_is_read_once_and_what_is_read_anew():
