@@ -152,6 +152,14 @@ class Cluster(Strict):
             raise ValueError(f"{value!r} is no memory; write it such as 8 GB")
         return value
 
+    @field_validator("dashboard")
+    @classmethod
+    def _port_of_a_dashboard(cls, value: str | None) -> str | None:
+        port = re.fullmatch(r"[^/]*:(\d+)", value or ":0")
+        if not port or int(port[1]) > 65535:
+            raise ValueError(f"{value!r} is no address and port; write 127.0.0.1:8787, or 127.0.0.1:0 for any port")
+        return value
+
     @model_validator(mode="after")
     def _one_story(self) -> "Cluster":
         for name, kinds in ONLY.items():

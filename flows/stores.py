@@ -143,10 +143,13 @@ def open_store(where: str | Path) -> "Store":
 
 
 def warn_unfinished(store: "Store") -> None:
-    """Say so where not every chunk of a store is done: its pixels are nodata."""
+    """Say so where not every chunk of a store, or of a zone of a region, is done: its pixels are nodata."""
+    from flows.regions import zones_of
     from pipeline.summary import count
 
-    expected = sum(1 for _ in store.contents.layout.chunks()) * len(store.contents.days)
-    absent = expected - count(store)
-    if absent:
-        complain(f"{absent} of {expected} chunks are not done; they are nodata here.")
+    for one in (store, *zones_of(store)):
+        expected = sum(1 for _ in one.contents.layout.chunks()) * len(one.contents.days)
+        absent = expected - count(one)
+        if absent:
+            where = "" if one is store else f" of {one.where}"
+            complain(f"{absent} of {expected} chunks{where} are not done; they are nodata here.")

@@ -20,6 +20,7 @@ from distributed.scheduler import KilledWorker
 from pipeline.device import Equipment
 from pipeline.errors import Refused, StoreFull, one_line
 from pipeline.events import Begun, Done, Trouble
+from pipeline.flight import GONE, IN_FLIGHT
 from pipeline.job import Job, Task
 from pipeline.lease import Superseded
 from pipeline.ledger import Ledger
@@ -27,9 +28,6 @@ from pipeline.post import Post, Unfit
 from pipeline.record import Failure
 from pipeline.staff import LOOK, PATIENCE, Staff
 from pipeline.strip import event, fuse_strip
-
-IN_FLIGHT = 2
-"""Strips handed to the cluster ahead of time, per worker: one to work on and one that waits."""
 
 STRIP = 32
 """Chunks of a strip at most: its first read and its last write overlap with nothing. Fewer towards the end, so that all
@@ -219,7 +217,7 @@ class _Stream:
             with suppress(Empty):
                 self._heard(self.news.get(timeout=LOOK))
             if self.client.status != "running":
-                raise Refused("the scheduler is gone; what was finished is kept: start one and run again to go on.")
+                raise Refused(GONE)
             if self.staff.look():
                 self._recall()
             self._fill()

@@ -13,7 +13,7 @@ from pipeline.errors import Refused
 from pipeline.staff import LOOK, Staff
 
 IN_FLIGHT = 2
-"""Tasks handed to the cluster ahead of time, per worker: one to work on and one that waits."""
+"""Tasks, or strips of them, handed to the cluster ahead of time, per worker: one to work on and one that waits."""
 
 GONE = "the scheduler is gone; what was finished is kept: start one and run again to go on."
 """What is said where it is."""

@@ -128,6 +128,8 @@ def test_the_short_form_is_the_long_one(raw, expected, archive, tmp_path):
         ({"kind": "cuda", "device": "cpu"}, "with device: cpu the kind is local"),
         ({"device": "gpu", "workers": 2}, "local runs one process on one GPU"),
         ({"memory": "lots"}, "'lots' is no memory; write it such as 8 GB"),
+        ({"dashboard": "8787"}, "'8787' is no address and port; write 127.0.0.1:8787"),
+        ({"dashboard": ":65536"}, "':65536' is no address and port"),
     ],
 )
 def test_what_contradicts_itself_is_refused_in_one_sentence(raw, why):

@@ -14,6 +14,7 @@ from flows import regions
 from flows.prepare import Prepared, prepare
 from flows.road import execute, opened, planned
 from flows.spec import validate
+from flows.stores import warn_unfinished
 from pipeline.errors import Refused
 from pipeline.events import Trouble
 from pipeline.flags import Flag
@@ -183,7 +184,7 @@ def test_a_region_that_grew_is_the_region_fused_at_once(region, border, fused, t
     assert 0 < then["EPSG:32632"] < first["EPSG:32632"] + again
 
 
-def test_only_what_has_changed_is_laid_again(border, fused, client, tmp_path):
+def test_only_what_has_changed_is_laid_again(border, fused, client, tmp_path, capsys):
     prepared, first = fused(specification(border, tmp_path / "c.zarr"))
     assert all(first.values())
     _, again = fused(specification(border, tmp_path / "c.zarr"))
@@ -192,6 +193,8 @@ def test_only_what_has_changed_is_laid_again(border, fused, client, tmp_path):
     east = Store(regions.parts(prepared)[1].spec.out)
     record = max(east.ledger.records(), key=lambda r: r.valid)
     east.ledger.drop(record.day, record.box)
+    warn_unfinished(Store(prepared.spec.out))
+    assert "EPSG_32633 are not done" in " ".join(capsys.readouterr().err.split())
     waiting: list = []
     lost = regions.mosaic(client, prepared, watch=waiting.append)
     assert lost.computed == 0
