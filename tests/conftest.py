@@ -74,6 +74,7 @@ def specification(archive: Path, out: "Path | str", **changes: object) -> dict:
         "level": "L2A",
         "model": "bicubic",
         "chunk": 300,
+        "cluster": {"kind": "local", "workers": 1},
         "out": str(out),
     }
     return base | changes

@@ -26,7 +26,7 @@ def real(real_data, name: str, out, **changes) -> dict:
 def test_whole_scene(real_data, tmp_path, scene, time, epsg, size):
     path = tmp_path / "spec.yaml"
     out = tmp_path / "scene.zarr"
-    raw = real(real_data, "s2-native-stac", out, area={"scene": scene}, time=time, adapt=100)
+    raw = real(real_data, "s2-native-stac", out, area={"scene": scene}, time=time, adapt=20)
     path.write_text(yaml.safe_dump(raw))
     ran = fusecube("run", path)
     assert ran.returncode == 0, ran.stderr

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from pipeline.errors import Refused, nearest
 
@@ -153,6 +152,8 @@ def best(between: NDArray[np.float64], across: NDArray[np.float64]) -> NDArray[n
 
     Of squared distances ``∫ (F_a - F_b)² dλ`` in nm: ``between`` (n, n) the sources, ``across`` (n,) from each to the target.
     """
+    from scipy.optimize import nnls  # a sixth of what a worker imports
+
     gram = (across[:, None] + across - between) / 2 + STEADY * np.eye(len(across))  # products of F_s - F_t
     values, axes = np.linalg.eigh(gram)
     root = (axes * np.sqrt(np.maximum(values, STEADY))).T
