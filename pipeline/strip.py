@@ -55,7 +55,7 @@ class Line:
     """The stages of a strip, each in a thread of its own.
 
     What piles up in gaps of the heap from chunk to chunk must not grow with a region, and what is given back must be faulted
-    in again: a tenth of the time of a chunk without a network. So a worker gives back once it holds more than was planned.
+    in again, which is dear without a network. So a worker gives back once it holds more than was planned.
     """
 
     def __init__(self, post: Post, worker: str, over: Callable[[], bool]) -> None:
